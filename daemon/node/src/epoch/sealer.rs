@@ -1,0 +1,214 @@
+//! Sealing: the sending half of an epoch.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::{Aead, AwsLcAead, Cipher, EpochId, EpochState, Limits};
+use crate::drops::{DropCounters, DropReason};
+use crate::frame::{FrameBatch, FrameType, HEADER_LEN, OVERHEAD, TAG_LEN, write_header};
+use crate::handshake::{Negotiated, PaddingMode, ReceiverIndex};
+use crate::packet::{Checksum, PARTIAL_BIT, padded_length};
+use crate::secret::SecretKey32;
+use crate::time::Time;
+
+/// A packet on its way out.
+#[derive(Clone, Copy, Debug)]
+pub struct Outgoing<'p> {
+    /// The inner IP packet.
+    pub packet: &'p [u8],
+    /// Whether its layer-4 checksum is whole.
+    pub checksum: Checksum,
+}
+
+/// What a batch came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sealed {
+    /// How many packets were taken from the front of the slice, sealed or dropped; fewer than given when the batch
+    /// was full.
+    pub taken: usize,
+    /// How many of them were sealed.
+    pub frames: usize,
+    /// Bytes of those inner packets.
+    pub inner_bytes: u64,
+}
+
+/// The send key of an epoch with its counter. There is no way to seal with a chosen counter.
+pub struct Sealer {
+    aead: AwsLcAead,
+    index: ReceiverIndex,
+    counter: AtomicU64,
+    bytes: AtomicU64,
+    derived_at: Time,
+    limits: Limits,
+    padding: PaddingMode,
+    mtu: usize,
+    partial_checksums: bool,
+    cipher: Cipher,
+    state: Arc<EpochState>,
+}
+
+impl Sealer {
+    /// A sealer with its counter at zero. `key` is erased.
+    pub fn new(
+        key: &SecretKey32,
+        index: ReceiverIndex,
+        negotiated: &Negotiated,
+        limits: Limits,
+        derived_at: Time,
+        state: Arc<EpochState>,
+    ) -> Self {
+        Self {
+            aead: AwsLcAead::new(negotiated.cipher, key),
+            index,
+            counter: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+            derived_at,
+            limits,
+            padding: negotiated.padding,
+            mtu: negotiated.mtu.into(),
+            partial_checksums: negotiated.partial_checksums,
+            cipher: negotiated.cipher,
+            state,
+        }
+    }
+
+    /// Which epoch it seals for.
+    pub fn epoch(&self) -> EpochId {
+        self.state.id()
+    }
+
+    /// What the control task shares about the epoch.
+    pub const fn state(&self) -> &Arc<EpochState> {
+        &self.state
+    }
+
+    /// The cipher in use.
+    pub const fn cipher(&self) -> Cipher {
+        self.cipher
+    }
+
+    /// The longest inner packet, in bytes.
+    pub const fn mtu(&self) -> usize {
+        self.mtu
+    }
+
+    /// Seals `packets` into `out` until it is full. A packet longer than the MTU, or with a partial checksum that the
+    /// peer does not take, is dropped and counted.
+    ///
+    /// # Errors
+    /// [`DropReason::OutKeyExpired`] when the key must not be used any more; nothing was taken then.
+    pub fn seal_batch(
+        &self,
+        now: Time,
+        packets: &[Outgoing<'_>],
+        out: &mut FrameBatch,
+        drops: &DropCounters,
+    ) -> Result<Sealed, DropReason> {
+        let before = out.bytes();
+        let mut counter = self.reserve(now, packets.len())?;
+        let mut sealed = Sealed::default();
+        for outgoing in packets {
+            let length = outgoing.packet.len();
+            let partial = outgoing.checksum == Checksum::Partial;
+            if length > self.mtu || length == 0 || (partial && !self.partial_checksums) {
+                let reason = if length > self.mtu { DropReason::OutTooLong } else { DropReason::OutMalformed };
+                drops.count(reason);
+                sealed.taken += 1;
+                continue;
+            }
+            let text_length = padded_length(length, self.padding, self.mtu);
+            let Some(frame) = out.push(text_length + OVERHEAD) else { break };
+            let flag = if partial { PARTIAL_BIT } else { 0 };
+            self.seal_frame(frame, FrameType::Data, counter, outgoing.packet, flag);
+            counter += 1;
+            sealed.taken += 1;
+            sealed.frames += 1;
+            sealed.inner_bytes += length as u64;
+        }
+        self.account(out.bytes() - before);
+        Ok(sealed)
+    }
+
+    /// Seals a keepalive: zero bytes, padded by the mode like a packet.
+    ///
+    /// # Errors
+    /// [`DropReason::OutKeyExpired`]; [`DropReason::OutQueueFull`] when `out` is full.
+    pub fn seal_empty(&self, now: Time, out: &mut FrameBatch) -> Result<(), DropReason> {
+        self.seal_one(now, FrameType::Data, &[], padded_length(16, self.padding, self.mtu), out)
+    }
+
+    /// Seals a probe, unpadded.
+    ///
+    /// # Errors
+    /// As [`Self::seal_empty`].
+    pub fn seal_probe(&self, now: Time, token: [u8; 8], out: &mut FrameBatch) -> Result<(), DropReason> {
+        self.seal_one(now, FrameType::Probe, &token, token.len(), out)
+    }
+
+    /// Seals the answer to a probe, unpadded and so never larger than the probe.
+    ///
+    /// # Errors
+    /// As [`Self::seal_empty`].
+    pub fn seal_probe_ack(&self, now: Time, token: [u8; 8], out: &mut FrameBatch) -> Result<(), DropReason> {
+        self.seal_one(now, FrameType::ProbeAck, &token, token.len(), out)
+    }
+
+    fn seal_one(
+        &self,
+        now: Time,
+        kind: FrameType,
+        inner: &[u8],
+        text_length: usize,
+        out: &mut FrameBatch,
+    ) -> Result<(), DropReason> {
+        let counter = self.reserve(now, 1)?;
+        let frame = out.push(text_length + OVERHEAD).ok_or(DropReason::OutQueueFull)?;
+        self.seal_frame(frame, kind, counter, inner, 0);
+        self.account(text_length + OVERHEAD);
+        Ok(())
+    }
+
+    /// Takes `count` counters; they are consumed whether or not the frames are sent.
+    fn reserve(&self, now: Time, count: usize) -> Result<u64, DropReason> {
+        let expired = self.state.is_dead()
+            || now.saturating_since(self.derived_at) >= self.limits.age.hard
+            || self.bytes.load(Ordering::Relaxed) >= self.limits.bytes.hard;
+        if expired {
+            return Err(DropReason::OutKeyExpired);
+        }
+        let count = count as u64;
+        let first = self.counter.fetch_add(count, Ordering::Relaxed);
+        let end = first.saturating_add(count);
+        if end > self.limits.messages.hard {
+            // The hard limit lies 2^13 below the end of the counter: batches that race past it cannot wrap.
+            self.state.kill();
+            return Err(DropReason::OutKeyExpired);
+        }
+        if end >= self.limits.messages.soft {
+            self.state.note_soft_limit();
+        }
+        Ok(first)
+    }
+
+    fn account(&self, frame_bytes: usize) {
+        let bytes = self.bytes.fetch_add(frame_bytes as u64, Ordering::Relaxed) + frame_bytes as u64;
+        if bytes >= self.limits.bytes.soft {
+            self.state.note_soft_limit();
+        }
+    }
+
+    /// `frame` has room for header, text and tag; what `inner` leaves of the text is zero.
+    #[inline]
+    fn seal_frame(&self, frame: &mut [u8], kind: FrameType, counter: u64, inner: &[u8], flag: u8) {
+        let Some((header, rest)) = frame.split_first_chunk_mut::<HEADER_LEN>() else { return };
+        let Some((text, tag)) = rest.split_last_chunk_mut::<TAG_LEN>() else { return };
+        write_header(header, kind, self.index, counter);
+        let (packet, padding) = text.split_at_mut(inner.len());
+        packet.copy_from_slice(inner);
+        padding.fill(0);
+        if let Some(first) = packet.first_mut() {
+            *first |= flag;
+        }
+        *tag = self.aead.seal(header, text).expect("a frame is far below the length limit of either cipher");
+    }
+}

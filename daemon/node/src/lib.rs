@@ -19,5 +19,7 @@ pub mod frame;
 pub mod handshake;
 pub mod packet;
 pub mod peer_key;
+pub mod receiver;
+pub mod router;
 pub mod secret;
 pub mod time;

@@ -1,0 +1,155 @@
+//! Cryptokey routing (protocol.md 7.4): the destination picks the peer, and the peer must own the source.
+
+mod prefixes;
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::IpNet;
+
+use crate::drops::DropReason;
+use crate::packet::{addresses, true_length};
+use prefixes::PrefixTable;
+
+/// A peer's place in the tables of the packet loops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PeerSlot(pub u32);
+
+/// An immutable snapshot of whose packets are whose; swapped as a whole when something changes.
+#[derive(Debug, Default)]
+pub struct Router {
+    allowed: PrefixTable,
+    own: BTreeSet<IpAddr>,
+    outer: BTreeSet<IpAddr>,
+    direct: Vec<IpNet>,
+}
+
+/// The same prefix at two peers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{prefix} is in the AllowedIPs of two peers")]
+pub struct PrefixTaken {
+    /// The prefix.
+    pub prefix: IpNet,
+    /// Who had it first.
+    pub first: PeerSlot,
+    /// Who wanted it too.
+    pub second: PeerSlot,
+}
+
+impl Router {
+    /// A router that knows our own addresses and no peer.
+    ///
+    /// `own` are our inner addresses, `outer` the addresses that we listen on outside, `direct` the networks that we
+    /// are directly connected to.
+    pub fn new(
+        own: impl IntoIterator<Item = IpAddr>,
+        outer: impl IntoIterator<Item = IpAddr>,
+        direct: impl IntoIterator<Item = IpNet>,
+    ) -> Self {
+        Self {
+            allowed: PrefixTable::default(),
+            own: own.into_iter().collect(),
+            outer: outer.into_iter().collect(),
+            direct: direct.into_iter().map(|net| net.trunc()).collect(),
+        }
+    }
+
+    /// Adds a peer's AllowedIPs. The longest prefix wins over shorter ones of other peers.
+    ///
+    /// # Errors
+    /// [`PrefixTaken`] when another peer has the very same prefix.
+    pub fn add_peer(&mut self, slot: PeerSlot, prefixes: &[IpNet]) -> Result<(), PrefixTaken> {
+        for prefix in prefixes.iter().map(IpNet::trunc) {
+            if let Some(first) = self.allowed.insert(prefix, slot).filter(|&first| first != slot) {
+                return Err(PrefixTaken { prefix, first, second: slot });
+            }
+        }
+        Ok(())
+    }
+
+    /// Whose AllowedIPs hold `address`.
+    pub fn owner(&self, address: IpAddr) -> Option<PeerSlot> {
+        self.allowed.longest_match(address)
+    }
+
+    /// The peer that a packet on its way out belongs to.
+    ///
+    /// # Errors
+    /// [`DropReason::OutMalformed`] or [`DropReason::OutNoPeer`].
+    pub fn outbound(&self, packet: &[u8]) -> Result<PeerSlot, DropReason> {
+        if true_length(packet) != Ok(packet.len()) {
+            return Err(DropReason::OutMalformed);
+        }
+        let (_, destination) = addresses(packet).ok_or(DropReason::OutMalformed)?;
+        self.owner(destination).ok_or(DropReason::OutNoPeer)
+    }
+
+    /// Whether `slot` may send us this packet, whose length was checked.
+    ///
+    /// # Errors
+    /// The [`DropReason`] of 7.4 that forbids it.
+    pub fn inbound(&self, slot: PeerSlot, packet: &[u8]) -> Result<(), DropReason> {
+        let (source, destination) = addresses(packet).ok_or(DropReason::InnerHeader)?;
+        self.check_source(slot, source)?;
+        if self.outer.contains(&destination) {
+            return Err(DropReason::DestinationOuter);
+        }
+        if self.own.contains(&destination) { Ok(()) } else { Err(DropReason::DestinationNotOurs) }
+    }
+
+    fn check_source(&self, slot: PeerSlot, source: IpAddr) -> Result<(), DropReason> {
+        if let Some(reason) = never_a_source(source) {
+            return Err(reason);
+        }
+        if self.own.contains(&source) {
+            return Err(DropReason::SourceOwn);
+        }
+        if self.direct.iter().any(|net| net.contains(&source)) {
+            return Err(DropReason::SourceDirect);
+        }
+        if self.owner(source) == Some(slot) { Ok(()) } else { Err(DropReason::SourceNotAllowed) }
+    }
+}
+
+/// Sources that no peer may use, whatever its AllowedIPs say.
+fn never_a_source(source: IpAddr) -> Option<DropReason> {
+    match source {
+        IpAddr::V4(ip) => never_a_source_v4(ip),
+        // A mapped address would be judged as the IPv4 address that it stands for.
+        IpAddr::V6(ip) => ip.to_ipv4_mapped().map_or_else(
+            || never_a_source_v6(ip),
+            |mapped| never_a_source_v4(mapped).or(Some(DropReason::SourceNotAllowed)),
+        ),
+    }
+}
+
+fn never_a_source_v4(ip: Ipv4Addr) -> Option<DropReason> {
+    if ip.octets()[0] == 0 {
+        Some(DropReason::SourceUnspecified)
+    } else if ip.is_loopback() {
+        Some(DropReason::SourceLoopback)
+    } else if ip.is_link_local() {
+        Some(DropReason::SourceLinkLocal)
+    } else if ip.is_multicast() || ip.is_broadcast() {
+        Some(DropReason::SourceMulticast)
+    } else {
+        None
+    }
+}
+
+fn never_a_source_v6(ip: Ipv6Addr) -> Option<DropReason> {
+    if ip.is_unspecified() {
+        Some(DropReason::SourceUnspecified)
+    } else if ip.is_loopback() {
+        Some(DropReason::SourceLoopback)
+    } else if ip.is_unicast_link_local() {
+        Some(DropReason::SourceLinkLocal)
+    } else if ip.is_multicast() {
+        Some(DropReason::SourceMulticast)
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,122 @@
+use proptest::prelude::*;
+
+use super::*;
+
+const A: PeerSlot = PeerSlot(1);
+const B: PeerSlot = PeerSlot(2);
+
+fn net(text: &str) -> IpNet {
+    text.parse().unwrap()
+}
+
+fn router() -> Router {
+    let own = ["10.86.0.1".parse().unwrap(), "fd63::1".parse().unwrap()];
+    let outer = ["203.0.113.1".parse().unwrap()];
+    let mut router = Router::new(own, outer, [net("192.168.1.0/24")]);
+    router.add_peer(A, &[net("10.86.0.2/32"), net("fd63::2/128"), net("0.0.0.0/0"), net("::/0")]).unwrap();
+    router.add_peer(B, &[net("10.86.0.3/32"), net("10.1.0.0/16")]).unwrap();
+    router
+}
+
+pub(crate) fn packet(source: &str, destination: &str) -> Vec<u8> {
+    match (source.parse().unwrap(), destination.parse().unwrap()) {
+        (IpAddr::V4(s), IpAddr::V4(d)) => {
+            let mut packet = vec![0; 20];
+            packet[0] = 0x45;
+            packet[3] = 20;
+            packet[12..16].copy_from_slice(&s.octets());
+            packet[16..20].copy_from_slice(&d.octets());
+            packet
+        }
+        (IpAddr::V6(s), IpAddr::V6(d)) => {
+            let mut packet = vec![0; 40];
+            packet[0] = 0x60;
+            packet[8..24].copy_from_slice(&s.octets());
+            packet[24..40].copy_from_slice(&d.octets());
+            packet
+        }
+        (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => panic!("one family"),
+    }
+}
+
+#[test]
+fn the_longest_prefix_picks_the_peer() {
+    let router = router();
+    assert_eq!(router.outbound(&packet("10.86.0.1", "10.1.2.3")), Ok(B));
+    assert_eq!(router.outbound(&packet("10.86.0.1", "10.2.2.3")), Ok(A));
+    assert_eq!(router.outbound(&packet("fd63::1", "2001:db8::1")), Ok(A));
+}
+
+#[test]
+fn a_destination_of_nobody_and_a_malformed_packet_are_dropped() {
+    let router = Router::new([], [], []);
+    assert_eq!(router.outbound(&packet("10.86.0.1", "10.86.0.2")), Err(DropReason::OutNoPeer));
+    assert_eq!(router.outbound(&packet("10.86.0.1", "10.86.0.2")[..19]), Err(DropReason::OutMalformed));
+    assert_eq!(router.outbound(&[]), Err(DropReason::OutMalformed));
+}
+
+#[test]
+fn each_forbidden_source_has_its_reason() {
+    let router = router();
+    let from = |source: &str| {
+        let ours = if source.contains(':') { "fd63::1" } else { "10.86.0.1" };
+        router.inbound(A, &packet(source, ours))
+    };
+    assert_eq!(from("10.86.0.2"), Ok(()));
+    assert_eq!(from("fd63::2"), Ok(()));
+    assert_eq!(from("10.86.0.3"), Err(DropReason::SourceNotAllowed), "another peer's address");
+    assert_eq!(from("10.86.0.1"), Err(DropReason::SourceOwn));
+    assert_eq!(from("127.0.0.1"), Err(DropReason::SourceLoopback));
+    assert_eq!(from("::1"), Err(DropReason::SourceLoopback));
+    assert_eq!(from("169.254.1.1"), Err(DropReason::SourceLinkLocal));
+    assert_eq!(from("fe80::1"), Err(DropReason::SourceLinkLocal));
+    assert_eq!(from("224.0.0.1"), Err(DropReason::SourceMulticast));
+    assert_eq!(from("255.255.255.255"), Err(DropReason::SourceMulticast));
+    assert_eq!(from("ff02::1"), Err(DropReason::SourceMulticast));
+    assert_eq!(from("0.0.0.0"), Err(DropReason::SourceUnspecified));
+    assert_eq!(from("::"), Err(DropReason::SourceUnspecified));
+    assert_eq!(from("192.168.1.7"), Err(DropReason::SourceDirect));
+    assert_eq!(from("::ffff:127.0.0.1"), Err(DropReason::SourceLoopback), "a mapped address");
+    assert_eq!(from("::ffff:10.86.0.2"), Err(DropReason::SourceNotAllowed), "a mapped address");
+}
+
+#[test]
+fn a_destination_that_is_not_ours_is_dropped() {
+    let router = router();
+    assert_eq!(router.inbound(A, &packet("10.86.0.2", "8.8.8.8")), Err(DropReason::DestinationNotOurs));
+    assert_eq!(router.inbound(A, &packet("10.86.0.2", "203.0.113.1")), Err(DropReason::DestinationOuter));
+}
+
+#[test]
+fn the_same_prefix_at_two_peers_names_both() {
+    let mut router = router();
+    let taken = router.add_peer(PeerSlot(9), &[net("10.86.0.99/16"), net("10.86.0.3/32")]).unwrap_err();
+    assert_eq!(taken, PrefixTaken { prefix: net("10.86.0.3/32"), first: B, second: PeerSlot(9) });
+    assert!(router.add_peer(B, &[net("10.86.0.3/32")]).is_ok(), "the same peer may name it twice");
+}
+
+proptest! {
+    #[test]
+    fn it_agrees_with_a_search_of_all_prefixes(
+        entries in proptest::collection::vec((any::<u32>(), 0u8..=32, 0u32..5), 0..40),
+        probe in any::<u32>(), near in any::<prop::sample::Index>(),
+    ) {
+        let mut router = Router::new([], [], []);
+        let mut model: Vec<(IpNet, PeerSlot)> = Vec::new();
+        for (bits, length, slot) in entries {
+            // Few high bits, so that prefixes nest.
+            let prefix = IpNet::new(Ipv4Addr::from(bits & 0x0301_0103).into(), length).unwrap().trunc();
+            if router.add_peer(PeerSlot(slot), &[prefix]).is_ok() && !model.iter().any(|(p, _)| *p == prefix) {
+                model.push((prefix, PeerSlot(slot)));
+            }
+        }
+        let mut probes = vec![IpAddr::from(Ipv4Addr::from(probe & 0x0301_0103))];
+        if !model.is_empty() {
+            probes.push(near.get(&model).0.addr());
+        }
+        for address in probes {
+            let expected = model.iter().filter(|(p, _)| p.contains(&address)).max_by_key(|(p, _)| p.prefix_len());
+            prop_assert_eq!(router.owner(address), expected.map(|(_, slot)| *slot));
+        }
+    }
+}

@@ -22,4 +22,6 @@ pub mod peer_key;
 pub mod receiver;
 pub mod router;
 pub mod secret;
+pub mod state;
 pub mod time;
+pub mod tunnel;

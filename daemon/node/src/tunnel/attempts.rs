@@ -3,15 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::keyring::Full;
 use super::{
-    AttemptId, Base, ChainRule, ChainStart, Close, ConnectionId, Epoch, HandshakeFault, IndexLease, Output, Role,
+    AttemptId, Base, ChainRule, ChainStart, Close, ConnectionId, Epoch, HandshakeFault, IndexLease, Made, Output, Role,
     Tunnel, TunnelConfig, TunnelEvent,
 };
 use crate::crypto::RandomSource;
 use crate::epoch::{EpochId, EpochState, Limits, Opener, Sealer};
 use crate::handshake::{
-    AwaitM4, ChainId, ChainPolicy, EpochSecrets, HandshakeContext, Initiator, Negotiated, ReceiverIndex, Responder, Tlv,
+    AwaitM4, ChainId, ChainKey, ChainPolicy, EpochSecrets, HandshakeContext, HandshakeError, Initiator, Negotiated,
+    ReceiverIndex, Responder, Tlv,
 };
+use crate::secret::SecretKey32;
 use crate::time::Time;
 
 /// At most one line about failed handshakes in this time (6.7).
@@ -45,6 +48,12 @@ pub(super) struct Answering {
     pub(super) responder: Box<Responder>,
     pub(super) lease: IndexLease,
     /// When M2 was made, and the keys with it.
+    pub(super) derived_at: Time,
+}
+
+/// A handshake that reached M3.
+pub(super) struct Reached {
+    pub(super) secrets: EpochSecrets,
     pub(super) derived_at: Time,
 }
 
@@ -158,6 +167,7 @@ impl Tunnel {
     pub(super) fn own_failed(&mut self, now: Time, attempt: AttemptId, fault: HandshakeFault) {
         self.close(attempt, Close::Reset);
         self.next_base = None;
+        self.urgent = true;
         self.backoff.failed(now, &self.config.limits, &mut *self.random);
         self.note_failure(now, Role::Initiator, fault);
     }
@@ -182,8 +192,33 @@ impl Tunnel {
         self.remove_all(erased);
     }
 
+    /// A handshake reached M3: its epoch joins the others, before M3 or M4 leaves.
+    pub(super) fn join(
+        &mut self,
+        now: Time,
+        role: Role,
+        mut handshake: Reached,
+        lease: IndexLease,
+    ) -> Result<EpochId, HandshakeFault> {
+        let base = self.base_of(handshake.secrets.chained).ok_or(HandshakeError::ChainUnknown)?;
+        let id = self.keyring.next_id();
+        let start = self.chain_start(base);
+        let (keys, opener) = EpochKeys::new(id, &handshake.secrets, lease, handshake.derived_at, start, &self.config);
+        // Only here, after the signature was verified, is the chain key kept (6.4).
+        let chain = std::mem::replace(&mut handshake.secrets.chain, SecretKey32::new([0; 32]));
+        let chain = ChainKey::new(chain, &*self.config.store).map_err(|_| HandshakeFault::Store)?;
+        let erased = self.keyring.learn(now, role, base);
+        self.remove_all(erased);
+        let erased =
+            self.keyring.add(role, base, id, Made { keys, chain }).map_err(|Full| HandshakeFault::TooManyEpochs)?;
+        self.remove_all(erased);
+        self.next_base = None;
+        self.outputs.push_back(Output::Install { opener });
+        Ok(id)
+    }
+
     /// Marks epochs dead for the loops and takes them from them.
-    pub(super) fn remove_all(&mut self, epochs: Vec<Epoch<EpochKeys>>) {
+    pub(super) fn remove_all(&mut self, epochs: impl IntoIterator<Item = Epoch<EpochKeys>>) {
         for Epoch { keys, .. } in epochs {
             keys.state.kill();
             self.outputs.push_back(Output::Remove { index: keys.index() });

@@ -1,17 +1,13 @@
 //! Our own handshakes.
 
-use super::attempts::{EpochKeys, Own, Stage, context};
-use super::keyring::Full;
-use super::{AttemptId, Base, ConnectionId, HandshakeFault, IndexLease, Made, Output, Role, Tunnel, TunnelEvent};
-use crate::epoch::EpochId;
-use crate::handshake::{ChainId, ChainKey, ChainPolicy, EpochSecrets, HandshakeError, Initiator, RejectCode};
-use crate::secret::SecretKey32;
+use super::attempts::{Own, Reached, Stage, context};
+use super::{AttemptId, Base, ConnectionId, HandshakeFault, Output, Role, Tunnel, TunnelEvent};
+use crate::handshake::{ChainId, ChainPolicy, HandshakeError, Initiator, RejectCode};
 use crate::time::Time;
 
 impl Tunnel {
     /// Asks for a substream; an unfinished handshake of the peer ends (6.7).
     pub(super) fn start(&mut self, now: Time, connection: ConnectionId) {
-        self.urgent = false;
         if self.base_to_name() == Base::Clear && self.chain_policy() == ChainPolicy::Required {
             self.refuse(now, RejectCode::Policy);
             self.note_failure(now, Role::Initiator, HandshakeFault::ChainRequired);
@@ -61,10 +57,12 @@ impl Tunnel {
                 let named = initiator.chained();
                 let mut context = context(&self.config, &mut *self.random);
                 match initiator.read_m2(&mut context, bytes) {
-                    Ok((check, secrets, m3)) => self.take_in_m2(now, named, secrets, lease).map(|epoch| {
-                        self.outputs.push_back(Output::Send { attempt, bytes: m3 });
-                        Stage::AwaitingM4 { check, epoch }
-                    }),
+                    Ok((check, secrets, m3)) => {
+                        self.join(now, Role::Initiator, Reached { secrets, derived_at: now }, lease).map(|epoch| {
+                            self.outputs.push_back(Output::Send { attempt, bytes: m3 });
+                            Stage::AwaitingM4 { check, epoch }
+                        })
+                    }
                     Err(HandshakeError::Rejected { code, max_version }) => {
                         return self.on_reject(now, attempt, named, code, max_version);
                     }
@@ -81,34 +79,6 @@ impl Tunnel {
             Ok(stage) => self.own = Some(Own { stage, ..own }),
             Err(fault) => self.own_failed(now, attempt, fault),
         }
-    }
-
-    /// M2 verified: the epoch's receive key is installed before M3 leaves.
-    fn take_in_m2(
-        &mut self,
-        now: Time,
-        named: Option<ChainId>,
-        mut secrets: EpochSecrets,
-        lease: IndexLease,
-    ) -> Result<EpochId, HandshakeFault> {
-        let base = self.base_of(named).ok_or(HandshakeError::ChainUnknown)?;
-        let id = self.keyring.next_id();
-        let (keys, opener) = EpochKeys::new(id, &secrets, lease, now, self.chain_start(base), &self.config);
-        let chain = self.keep_chain_key(&mut secrets)?;
-        let erased = self
-            .keyring
-            .initiated(now, base, id, Made { keys, chain })
-            .map_err(|Full| HandshakeFault::TooManyEpochs)?;
-        self.next_base = None;
-        self.remove_all(erased);
-        self.outputs.push_back(Output::Install { opener });
-        Ok(id)
-    }
-
-    /// Only verified chain keys come here (6.4).
-    pub(super) fn keep_chain_key(&self, secrets: &mut EpochSecrets) -> Result<ChainKey, HandshakeFault> {
-        let key = std::mem::replace(&mut secrets.chain, SecretKey32::new([0; 32]));
-        ChainKey::new(key, &*self.config.store).map_err(|_| HandshakeFault::Store)
     }
 
     /// A hint of the peer: it never lowers what the configuration requires.

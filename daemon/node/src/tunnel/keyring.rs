@@ -64,27 +64,46 @@ impl<K, C> Keyring<K, C> {
         EpochId(self.next)
     }
 
-    /// As initiator, M2 verified under `base`: learn, receive on the new epoch, and hold the base and the new chain
-    /// key. Send M3 afterwards. Gives the epochs whose keys are to be erased.
+    /// What a handshake under `base` proves, once M2 (as initiator) or M3 (as responder) is verified. Call
+    /// [`Self::add`] next. Gives the epochs whose keys are to be erased.
     ///
-    /// # Errors
-    /// [`Full`]: abandon the handshake.
-    pub fn initiated(&mut self, now: Time, base: Base, id: EpochId, made: Made<K, C>) -> Result<Vec<Epoch<K>>, Full> {
-        let mut erased = self.learn_as_initiator(now, base);
-        erased.extend(self.make_room()?);
-        self.add(base, id, Role::Initiator, made);
-        Ok(erased)
+    /// * As initiator, under a chain key whose epoch we started: the peer verified that epoch's M3, so it is confirmed
+    ///   and the peer sends on it.
+    /// * As responder: the peer sends on the chain key's epoch or a newer one.
+    /// * Under the older key: the newest epoch never reached the peer.
+    /// * Without a chain: one side lost everything.
+    pub fn learn(&mut self, now: Time, role: Role, base: Base) -> Vec<Epoch<K>> {
+        let proven = self.chain.get(base).filter(|link| role == Role::Responder || link.role == Role::Initiator);
+        if let Some(id) = proven.map(|link| link.epoch) {
+            self.note_known(now, id);
+        }
+        match base {
+            Base::Newest => Vec::new(),
+            Base::Older => {
+                let unreached = self.chain.get(Base::Newest).map(|link| link.epoch);
+                self.erase(|epoch| Some(epoch.id) == unreached)
+            }
+            Base::Clear => {
+                self.epochs.iter_mut().for_each(|epoch| epoch.lost = true);
+                Vec::new()
+            }
+        }
     }
 
-    /// As responder, M3 verified under `base`: learn, send and receive on the new epoch, and hold the base and the new
-    /// chain key. Send M4 afterwards. Gives the epochs whose keys are to be erased.
+    /// A handshake under `base` reached M3: receive on its epoch, as responder send on it too, and hold the base and
+    /// the new chain key. As initiator send M3 afterwards, as responder M4. Gives the epoch that had to go for it.
     ///
     /// # Errors
     /// [`Full`]: abandon the handshake.
-    pub fn completed(&mut self, now: Time, base: Base, id: EpochId, made: Made<K, C>) -> Result<Vec<Epoch<K>>, Full> {
-        let mut erased = self.learn_as_responder(now, base);
-        erased.extend(self.make_room()?);
-        self.add(base, id, Role::Responder, made);
+    pub fn add(&mut self, role: Role, base: Base, id: EpochId, made: Made<K, C>) -> Result<Option<Epoch<K>>, Full> {
+        debug_assert!(self.epochs.last().is_none_or(|last| last.id < id), "epochs join in the order of their names");
+        let erased = self.make_room()?;
+        let Made { keys, chain } = made;
+        let provisional = base == Base::Clear && role == Role::Initiator;
+        self.chain.replace(base, Link { key: chain, epoch: id, role, provisional });
+        // M3 proves that the peer holds the epoch, M2 does not.
+        let confirmed = role == Role::Responder;
+        self.epochs.push(Epoch { id, role, confirmed, lost: false, superseded: None, keys });
         Ok(erased)
     }
 
@@ -141,47 +160,6 @@ impl<K, C> Keyring<K, C> {
         &self.chain
     }
 
-    fn add(&mut self, base: Base, id: EpochId, role: Role, made: Made<K, C>) {
-        debug_assert!(self.epochs.last().is_none_or(|last| last.id < id), "epochs join in the order of their names");
-        let Made { keys, chain } = made;
-        let provisional = base == Base::Clear && role == Role::Initiator;
-        self.chain.replace(base, Link { key: chain, epoch: id, role, provisional });
-        // M3 proves that the peer holds the epoch, M2 does not.
-        let confirmed = role == Role::Responder;
-        self.epochs.push(Epoch { id, role, confirmed, lost: false, superseded: None, keys });
-    }
-
-    /// A valid M2 under a chain key whose epoch we started proves that the peer verified that epoch's M3.
-    fn learn_as_initiator(&mut self, now: Time, base: Base) -> Vec<Epoch<K>> {
-        let proven = self.chain.get(base).filter(|link| link.role == Role::Initiator).map(|link| link.epoch);
-        self.learn(now, base, proven)
-    }
-
-    /// A valid M3 under a chain key proves that the peer sends on that key's epoch or a newer one.
-    fn learn_as_responder(&mut self, now: Time, base: Base) -> Vec<Epoch<K>> {
-        let proven = self.chain.get(base).map(|link| link.epoch);
-        self.learn(now, base, proven)
-    }
-
-    fn learn(&mut self, now: Time, base: Base, proven: Option<EpochId>) -> Vec<Epoch<K>> {
-        if let Some(id) = proven {
-            self.note_known(now, id);
-        }
-        match base {
-            Base::Newest => Vec::new(),
-            // The newest epoch never reached the peer.
-            Base::Older => {
-                let unreached = self.chain.get(Base::Newest).map(|link| link.epoch);
-                self.erase(|epoch| Some(epoch.id) == unreached)
-            }
-            // One side lost everything.
-            Base::Clear => {
-                self.epochs.iter_mut().for_each(|epoch| epoch.lost = true);
-                Vec::new()
-            }
-        }
-    }
-
     fn note_known(&mut self, now: Time, id: EpochId) {
         self.chain.settle(id);
         if self.known.is_some_and(|known| known >= id) {
@@ -196,8 +174,7 @@ impl<K, C> Keyring<K, C> {
         }
     }
 
-    /// When a fourth key is needed, a lost one goes, else the oldest of those older than the newest known. A failure
-    /// leaves nothing half erased: had [`Self::learn`] erased a key, there would be room.
+    /// When a fourth key is needed, a lost one goes, else the oldest of those older than the newest known.
     fn make_room(&mut self) -> Result<Option<Epoch<K>>, Full> {
         if self.epochs.len() < MAX_EPOCHS {
             return Ok(None);

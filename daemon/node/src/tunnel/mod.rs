@@ -14,7 +14,7 @@
 //!
 //! The packet loops get an epoch's [`Opener`](crate::epoch::Opener) by [`Output::Install`] and the
 //! [`Sealer`](crate::epoch::Sealer) to use by [`Output::SendWith`]. As initiator the opener is installed before M3
-//! leaves, as responder when M3 is verified and before M4 leaves. Frames that come earlier, from an initiator that is
+//! leaves, as responder once M3 is verified and before M4 leaves. Frames that come earlier, from an initiator that is
 //! not proven yet, find no key and are dropped (the second way that 6.6 allows), so nothing is concluded from them.
 
 mod attempts;
@@ -71,7 +71,8 @@ pub struct Tunnel {
     rotate_at: Option<Time>,
     /// When to start while no epoch is live or the path is dead.
     start_at: Time,
-    /// A handshake is wanted now: a command, a soft limit, or the answer to REJECT 3.
+    /// New keys are wanted as soon as the pauses allow, until there are some: a command, a soft limit, a failure, or
+    /// the answer to REJECT 3.
     urgent: bool,
     /// What the next M1 names; decided by REJECT 3.
     next_base: Option<Base>,
@@ -315,3 +316,6 @@ impl Drop for Tunnel {
         self.keyring.epochs().iter().for_each(|epoch| epoch.keys.state.kill());
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,9 +1,8 @@
 //! The peer's handshakes.
 
-use super::attempts::{Answering, EpochKeys, Incoming, Stage, context};
-use super::keyring::Full;
-use super::{Close, HandshakeFault, IndexLease, Made, Output, Progress, Role, Tunnel, Verdict, Want, collide};
-use crate::handshake::{ChainId, EpochSecrets, HandshakeError, M1Refused, RejectCode, Responder, reject_message};
+use super::attempts::{Answering, Incoming, Reached, Stage, context};
+use super::{Close, HandshakeFault, IndexLease, Output, Progress, Role, Tunnel, Verdict, Want, collide};
+use crate::handshake::{HandshakeError, M1Refused, RejectCode, Responder, reject_message};
 use crate::time::Time;
 
 impl Tunnel {
@@ -62,9 +61,8 @@ impl Tunnel {
     /// M3: the epoch is confirmed.
     pub(super) fn read_m3(&mut self, now: Time, bytes: &[u8]) {
         let Some(Answering { attempt, responder, lease, derived_at, .. }) = self.answering.take() else { return };
-        let named = responder.chained();
         let proven = match responder.read_m3(bytes) {
-            Ok((secrets, m4)) => self.take_in_m3(now, named, secrets, lease, derived_at).map(|()| m4),
+            Ok((secrets, m4)) => self.join(now, Role::Responder, Reached { secrets, derived_at }, lease).map(|_| m4),
             Err(error) => Err(error.into()),
         };
         match proven {
@@ -77,27 +75,5 @@ impl Tunnel {
                 self.fail_answering(now, fault);
             }
         }
-    }
-
-    fn take_in_m3(
-        &mut self,
-        now: Time,
-        named: Option<ChainId>,
-        mut secrets: EpochSecrets,
-        lease: IndexLease,
-        derived_at: Time,
-    ) -> Result<(), HandshakeFault> {
-        let base = self.base_of(named).ok_or(HandshakeError::ChainUnknown)?;
-        let id = self.keyring.next_id();
-        let (keys, opener) = EpochKeys::new(id, &secrets, lease, derived_at, self.chain_start(base), &self.config);
-        let chain = self.keep_chain_key(&mut secrets)?;
-        let erased = self
-            .keyring
-            .completed(now, base, id, Made { keys, chain })
-            .map_err(|Full| HandshakeFault::TooManyEpochs)?;
-        self.next_base = None;
-        self.remove_all(erased);
-        self.outputs.push_back(Output::Install { opener });
-        Ok(())
     }
 }

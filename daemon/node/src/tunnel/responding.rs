@@ -1,7 +1,7 @@
 //! The peer's handshakes.
 
 use super::attempts::{Answering, Incoming, Reached, Stage, context};
-use super::{Close, HandshakeFault, IndexLease, Output, Progress, Role, Tunnel, Verdict, Want, collide};
+use super::{Close, IndexLease, Output, Progress, Role, Tunnel, Verdict, Want, collide};
 use crate::handshake::{HandshakeError, M1Refused, RejectCode, Responder, reject_message};
 use crate::time::Time;
 

@@ -30,7 +30,7 @@ impl RandomSource for System {
 /// One side with everything that the core holds for it.
 struct Side {
     tunnel: Tunnel,
-    openers: Vec<Box<Opener>>,
+    openers: Vec<Opener>,
     sealer: Option<Arc<Sealer>>,
 }
 
@@ -97,7 +97,7 @@ fn drive(sides: &mut [Side; 2], now: Time, mut inputs: VecDeque<(usize, Input)>)
                 Output::Send { attempt, bytes } => {
                     inputs.push_back((to, Input::Message { attempt: other(attempt), bytes }));
                 }
-                Output::Install { opener } => sides[at].openers.push(opener),
+                Output::Install { opener } => sides[at].openers.push(*opener),
                 Output::Remove { index } => sides[at].openers.retain(|opener| opener.index() != index),
                 Output::SendWith(sealer) => sides[at].sealer = sealer,
                 // The frame itself is of no interest here; that it was opened is.

@@ -63,7 +63,7 @@ pub struct Tunnel {
     own: Option<Own>,
     answering: Option<Answering>,
     incoming: Vec<Incoming>,
-    /// The newest, which is preferred, comes last.
+    /// The preferred one comes last: the newest that answers.
     connections: Vec<(ConnectionId, Dialled)>,
     last_attempt: u64,
     /// The epoch that the loops were told to send on, and whether it was confirmed then.

@@ -92,9 +92,12 @@ impl Tunnel {
     fn time_out(&mut self, now: Time) {
         if let Some(own) = self.own.as_ref().filter(|own| own.deadline <= now) {
             let unanswered = !matches!(own.stage, Stage::AwaitingM4 { .. });
+            let connection = own.connection;
             if unanswered && (!self.is_live() || self.liveness.is_dead()) {
                 self.outputs.push_back(Output::NeedConnection);
             }
+            // The next attempt takes another connection, if there is one.
+            self.connections.sort_by_key(|&(id, _)| id != connection);
             self.fail_own(now, HandshakeFault::TimedOut);
         }
         if self.answering.as_ref().is_some_and(|answering| answering.deadline <= now) {

@@ -130,3 +130,22 @@ fn streams_that_never_bring_m1_are_bounded_and_time_out() {
     assert!(pair.sides[LEADER].tunnel.incoming.is_empty());
     pair.assert_connected();
 }
+
+#[test]
+fn a_connection_that_does_not_answer_gives_way_to_another() {
+    let mut pair = Pair::new(Setup::default());
+    pair.mute[FOLLOWER] = true;
+    for connection in [1, 2] {
+        let connection = ConnectionId(connection);
+        pair.input(LEADER, Input::ConnectionUp { connection, dialled: Dialled::ByUs });
+    }
+    let mut used = Vec::new();
+    for _ in 0..4 {
+        used.push(pair.sides[LEADER].tunnel.own.as_ref().unwrap().connection.0);
+        pair.meddle = Box::new(|_, _| Fate::Lose);
+        pair.run(secs(10));
+        let pause = pair.sides[LEADER].tunnel.deadline().unwrap();
+        pair.run(pause.saturating_since(pair.now));
+    }
+    assert_eq!(used, [1, 2, 1, 2]);
+}

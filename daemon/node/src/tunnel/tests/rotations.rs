@@ -1,6 +1,7 @@
 //! Rotation without loss (protocol.md 8).
 
 use super::*;
+use crate::crypto::random_below;
 
 /// Sends a packet each way every 100 ms for `span` and demands that every one arrives.
 fn run_under_load(pair: &mut Pair, span: Duration) {
@@ -188,4 +189,27 @@ fn hours_of_sleep_leave_no_key_and_end_in_a_fresh_chained_epoch() {
     pair.run(secs(5));
     pair.assert_connected();
     assert!(!pair.saw(LEADER, &TunnelEvent::ChainReset(ChainStart::PeerLost)));
+}
+
+#[test]
+fn nothing_is_lost_whatever_handshake_messages_are() {
+    let mut setup = Setup::default();
+    setup.limits.burst = 1000;
+    for seed in 0..60 {
+        let mut pair = Pair::connected(setup.clone());
+        let mut random = Script(seed);
+        let mut losses = Script(!seed);
+        pair.meddle =
+            Box::new(move |_, _| if random_below(&mut losses, 10).unwrap() < 3 { Fate::Lose } else { Fate::Deliver });
+        for _ in 0..40 {
+            let side = usize::try_from(random_below(&mut random, 2).unwrap()).unwrap();
+            pair.input(side, Input::Rotate);
+            run_under_load(&mut pair, ms(50 + random_below(&mut random, 3000).unwrap()));
+        }
+        pair.meddle = Box::new(|_, _| Fate::Deliver);
+        run_under_load(&mut pair, secs(60));
+        pair.assert_connected();
+        let reset = |e: &TunnelEvent| matches!(e, TunnelEvent::ChainReset(_));
+        assert!(!pair.sides.iter().any(|side| side.events.iter().any(reset)), "seed {seed}");
+    }
 }

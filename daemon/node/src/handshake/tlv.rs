@@ -77,7 +77,7 @@ impl Tlv {
             },
             UDP_ENDPOINT => endpoint(value).map(|a| Some(Self::UdpEndpoint(a))).ok_or(TlvError::Malformed(kind)),
             0..FIRST_OPTIONAL => Err(TlvError::Critical(kind)),
-            FIRST_OPTIONAL..=u8::MAX => Ok(None),
+            _ => Ok(None),
         }
     }
 }

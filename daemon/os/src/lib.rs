@@ -1,1 +1,19 @@
-//! CrypRQ.
+//! What the operating system does for the daemon: the TUN device, addresses and routes, who is calling, locked memory,
+//! start-up hardening, files that are never half written, and the journal of changes to undo.
+//!
+//! This is the only crate with `unsafe` code and with `cfg(target_os)`. Each module compiles on Linux and on macOS; what
+//! macOS does another way (the TUN belongs to the packet-tunnel extension there) answers `Unsupported`.
+
+#![warn(missing_docs)]
+
+pub mod clock;
+pub mod files;
+pub mod harden;
+pub mod journal;
+pub mod memory;
+pub mod network;
+pub mod peercred;
+pub mod random;
+pub mod sockets;
+pub mod tun;
+pub mod users;

@@ -1,0 +1,262 @@
+//! The journal of system changes: written before each change, undone in reverse at stop, at the next start after a
+//! crash, and by `cryprqd --cleanup`.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::files::FileError;
+
+const VERSION: u32 = 1;
+
+/// A change that outlives the process unless it is undone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "change", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Change {
+    /// A TUN interface of ours, with all its addresses and routes.
+    Link {
+        /// Its name.
+        name: String,
+    },
+    /// The control socket's file.
+    Socket {
+        /// Where.
+        path: PathBuf,
+    },
+}
+
+/// Undoes one change; undoing what is not there any more succeeds.
+pub trait Undo {
+    /// Undoes `change`.
+    ///
+    /// # Errors
+    /// The system's refusal; the change then stays in the journal.
+    fn undo(&mut self, change: &Change) -> io::Result<()>;
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Header {
+    version: u32,
+}
+
+/// What could not be read or undone.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// The file.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// A later daemon wrote it.
+    #[error("{} was written by a later version ({version}): run that version's 'cryprqd --cleanup' first", path.display())]
+    Newer {
+        /// The journal.
+        path: PathBuf,
+        /// Its version.
+        version: u32,
+    },
+    /// A whole line that means nothing.
+    #[error("{} line {line} is damaged: undo what it names by hand, then remove the file", path.display())]
+    Damaged {
+        /// The journal.
+        path: PathBuf,
+        /// Which line, from 1.
+        line: usize,
+    },
+    /// Some changes could not be undone; they stay in the journal.
+    #[error("could not undo {0:?}: {1}")]
+    Undo(Change, io::Error),
+}
+
+/// The open journal.
+#[derive(Debug)]
+pub struct Journal {
+    path: PathBuf,
+    changes: Vec<Change>,
+}
+
+impl Journal {
+    /// Reads the journal, or begins one. A torn last line is a change that was never made.
+    ///
+    /// # Errors
+    /// [`JournalError`].
+    pub fn open(path: &Path) -> Result<Self, JournalError> {
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+            Err(error) => return Err(FileError::Io { what: "read", path: path.to_owned(), error }.into()),
+        };
+        let mut changes = Vec::new();
+        // What follows the last line break is torn: empty, or a change that was never made.
+        let whole = text.rsplit_once('\n').map_or("", |(whole, _torn)| whole);
+        for (i, line) in whole.lines().enumerate() {
+            let damaged = || JournalError::Damaged { path: path.to_owned(), line: i + 1 };
+            if i == 0 {
+                let Header { version } = serde_json::from_str(line).map_err(|_| damaged())?;
+                if version > VERSION {
+                    return Err(JournalError::Newer { path: path.to_owned(), version });
+                }
+            } else {
+                changes.push(serde_json::from_str(line).map_err(|_| damaged())?);
+            }
+        }
+        Ok(Self { path: path.to_owned(), changes })
+    }
+
+    /// The changes that stand.
+    pub fn changes(&self) -> &[Change] {
+        &self.changes
+    }
+
+    /// Notes a change, synced to disk; make the change only after this returned.
+    ///
+    /// # Errors
+    /// [`JournalError::File`]; the change must not be made then.
+    pub fn note(&mut self, change: Change) -> Result<(), JournalError> {
+        if self.changes.contains(&change) {
+            return Ok(());
+        }
+        self.changes.push(change);
+        self.write().inspect_err(|_| {
+            self.changes.pop();
+        })
+    }
+
+    /// Undoes everything, last change first. What cannot be undone stays, and the others are undone all the same.
+    ///
+    /// # Errors
+    /// [`JournalError::Undo`] of the first that failed.
+    pub fn undo_all(&mut self, undo: &mut impl Undo) -> Result<(), JournalError> {
+        let mut failed = None;
+        let mut left = Vec::new();
+        for change in self.changes.drain(..).rev() {
+            if let Err(error) = undo.undo(&change) {
+                failed.get_or_insert(JournalError::Undo(change.clone(), error));
+                left.push(change);
+            }
+        }
+        left.reverse();
+        self.changes = left;
+        self.write()?;
+        failed.map_or(Ok(()), Err)
+    }
+
+    fn write(&self) -> Result<(), JournalError> {
+        let mut text = serde_json::to_string(&Header { version: VERSION }).unwrap_or_default() + "\n";
+        for change in &self.changes {
+            text += &serde_json::to_string(change).unwrap_or_default();
+            text.push('\n');
+        }
+        Ok(crate::files::write_atomically(&self.path, text.as_bytes())?)
+    }
+}
+
+/// Takes the lock that one daemon holds on its state folder; it goes when the file is dropped, or with the process.
+///
+/// # Errors
+/// [`FileError::Io`] of kind `WouldBlock` when another daemon has it.
+pub fn lock(path: &Path) -> Result<File, FileError> {
+    let io = |what| move |error| FileError::Io { what, path: path.to_owned(), error };
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC)
+        .open(path)
+        .map_err(io("open"))?;
+    file.try_lock().map_err(|error| match error {
+        std::fs::TryLockError::WouldBlock => {
+            io("lock")(io::Error::new(io::ErrorKind::WouldBlock, "another cryprqd uses this state folder"))
+        }
+        std::fs::TryLockError::Error(error) => io("lock")(error),
+    })?;
+    file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())).map_err(io("write"))?;
+    Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Recorder {
+        undone: Vec<Change>,
+        refuse: Option<Change>,
+    }
+
+    impl Undo for Recorder {
+        fn undo(&mut self, change: &Change) -> io::Result<()> {
+            if self.refuse.as_ref() == Some(change) {
+                return Err(io::Error::other("refused"));
+            }
+            self.undone.push(change.clone());
+            Ok(())
+        }
+    }
+
+    fn link(name: &str) -> Change {
+        Change::Link { name: name.into() }
+    }
+
+    #[test]
+    fn changes_are_undone_in_reverse_after_a_restart_and_only_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("journal.jsonl");
+        let mut journal = Journal::open(&path).unwrap();
+        journal.note(link("a")).unwrap();
+        journal.note(link("b")).unwrap();
+        journal.note(link("a")).unwrap();
+        let mut again = Journal::open(&path).unwrap();
+        let mut recorder = Recorder { undone: vec![], refuse: None };
+        again.undo_all(&mut recorder).unwrap();
+        again.undo_all(&mut recorder).unwrap();
+        assert_eq!(recorder.undone, [link("b"), link("a")]);
+        assert!(Journal::open(&path).unwrap().changes().is_empty());
+    }
+
+    #[test]
+    fn what_cannot_be_undone_stays_and_the_rest_goes() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("journal.jsonl");
+        let mut journal = Journal::open(&path).unwrap();
+        ["a", "b", "c"].into_iter().for_each(|name| journal.note(link(name)).unwrap());
+        let mut recorder = Recorder { undone: vec![], refuse: Some(link("b")) };
+        assert!(matches!(journal.undo_all(&mut recorder), Err(JournalError::Undo(change, _)) if change == link("b")));
+        assert_eq!(Journal::open(&path).unwrap().changes(), [link("b")]);
+    }
+
+    #[test]
+    fn attack_16_a_torn_last_line_is_a_change_that_was_never_made() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("journal.jsonl");
+        let mut journal = Journal::open(&path).unwrap();
+        journal.note(link("a")).unwrap();
+        let whole = std::fs::read(&path).unwrap();
+        for cut in 0..whole.len() {
+            std::fs::write(&path, &whole[..cut]).unwrap();
+            assert_eq!(Journal::open(&path).unwrap().changes(), [], "cut at {cut}");
+        }
+        std::fs::write(&path, "{\"version\":1}\n{\"change\":\"lin\n").unwrap();
+        assert!(matches!(Journal::open(&path), Err(JournalError::Damaged { line: 2, .. })));
+    }
+
+    #[test]
+    fn a_later_version_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("journal.jsonl");
+        std::fs::write(&path, "{\"version\":2}\n").unwrap();
+        assert!(matches!(Journal::open(&path), Err(JournalError::Newer { version: 2, .. })));
+    }
+
+    #[test]
+    fn one_daemon_at_a_time_holds_the_lock() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let first = lock(&path).unwrap();
+        assert_eq!(lock(&path).unwrap_err().kind(), Some(io::ErrorKind::WouldBlock));
+        drop(first);
+        assert!(lock(&path).is_ok());
+    }
+}

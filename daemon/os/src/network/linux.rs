@@ -1,0 +1,164 @@
+//! rtnetlink.
+
+use std::io;
+use std::net::IpAddr;
+
+use futures::TryStreamExt;
+use ipnet::IpNet;
+use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
+use netlink_packet_route::route::RouteMessage;
+use rtnetlink::{Handle, LinkUnspec, RouteMessageBuilder};
+
+use super::{Attached, NetworkError};
+
+/// How many packets wait in the TUN device before the host drops: short, so that latency under load stays bounded.
+const QUEUE_LENGTH: u32 = 500;
+
+/// A netlink socket.
+#[derive(Clone, Debug)]
+pub struct Network(Handle);
+
+fn failed(what: impl Into<String>) -> impl FnOnce(rtnetlink::Error) -> NetworkError {
+    move |error| NetworkError { what: what.into(), error: error.to_string() }
+}
+
+fn is(error: &rtnetlink::Error, errno: i32) -> bool {
+    matches!(error, rtnetlink::Error::NetlinkError(message) if message.raw_code() == -errno)
+}
+
+impl Network {
+    /// Opens the socket; its driver runs on the current tokio runtime.
+    ///
+    /// # Errors
+    /// When the kernel refuses a netlink socket.
+    pub fn open() -> io::Result<Self> {
+        let (connection, handle, _) = rtnetlink::new_connection()?;
+        tokio::spawn(connection);
+        Ok(Self(handle))
+    }
+
+    /// The index of an interface, if there is one of that name.
+    ///
+    /// # Errors
+    /// [`NetworkError`].
+    pub async fn index_of(&self, name: &str) -> Result<Option<u32>, NetworkError> {
+        match self.0.link().get().match_name(name.to_owned()).execute().try_next().await {
+            Ok(link) => Ok(link.map(|link| link.header.index)),
+            Err(error) if is(&error, libc::ENODEV) => Ok(None),
+            Err(error) => Err(failed(format!("find the interface {name}"))(error)),
+        }
+    }
+
+    /// Brings an interface up with a short queue. `mtu` is in bytes of inner packet.
+    ///
+    /// # Errors
+    /// [`NetworkError`].
+    pub async fn set_up(&self, interface: u32, mtu: u16) -> Result<(), NetworkError> {
+        let change = LinkUnspec::new_with_index(interface).up().mtu(mtu.into()).txqueuelen(QUEUE_LENGTH).build();
+        self.0.link().set(change).execute().await.map_err(failed("bring the interface up"))
+    }
+
+    /// Gives an interface an address; one that it has already is no error. IPv6 skips duplicate detection: nobody else
+    /// is on a tunnel.
+    ///
+    /// # Errors
+    /// [`NetworkError`].
+    pub async fn add_address(&self, interface: u32, address: IpNet) -> Result<(), NetworkError> {
+        let mut request = self.0.address().add(interface, address.addr(), address.prefix_len());
+        if address.addr().is_ipv6() {
+            request.message_mut().attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
+        }
+        match request.execute().await {
+            Err(error) if is(&error, libc::EEXIST) => Ok(()),
+            result => result.map_err(failed(format!("add the address {address}"))),
+        }
+    }
+
+    /// Takes an address from an interface; one that is not there is no error.
+    ///
+    /// # Errors
+    /// [`NetworkError`].
+    pub async fn remove_address(&self, interface: u32, address: IpNet) -> Result<(), NetworkError> {
+        let filter = self.0.address().get().set_link_index_filter(interface);
+        let found: Vec<AddressMessage> = filter.execute().try_collect().await.map_err(failed("read the addresses"))?;
+        for message in found {
+            if attached(&message).is_some_and(|found| found.address == address) {
+                let removed = self.0.address().del(message).execute().await;
+                removed.map_err(failed(format!("remove the address {address}")))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Routes a prefix to an interface; a route that is there already is no error.
+    ///
+    /// # Errors
+    /// [`NetworkError`].
+    pub async fn add_route(&self, interface: u32, prefix: IpNet) -> Result<(), NetworkError> {
+        match self.0.route().add(route(interface, prefix)).execute().await {
+            Err(error) if is(&error, libc::EEXIST) => Ok(()),
+            result => result.map_err(failed(format!("add the route {prefix}"))),
+        }
+    }
+
+    /// Removes such a route; one that is not there is no error.
+    ///
+    /// # Errors
+    /// [`NetworkError`].
+    pub async fn remove_route(&self, interface: u32, prefix: IpNet) -> Result<(), NetworkError> {
+        match self.0.route().del(route(interface, prefix)).execute().await {
+            Err(error) if is(&error, libc::ESRCH) => Ok(()),
+            result => result.map_err(failed(format!("remove the route {prefix}"))),
+        }
+    }
+
+    /// All addresses of this host.
+    ///
+    /// # Errors
+    /// [`NetworkError`].
+    pub async fn addresses(&self) -> Result<Vec<Attached>, NetworkError> {
+        let messages: Vec<AddressMessage> =
+            self.0.address().get().execute().try_collect().await.map_err(failed("read the addresses"))?;
+        Ok(messages.iter().filter_map(attached).collect())
+    }
+
+    /// Removes an interface; one that is not there is no error.
+    ///
+    /// # Errors
+    /// [`NetworkError`].
+    pub async fn remove_link(&self, name: &str) -> Result<(), NetworkError> {
+        match self.index_of(name).await? {
+            None => Ok(()),
+            Some(index) => {
+                self.0.link().del(index).execute().await.map_err(failed(format!("remove the interface {name}")))
+            }
+        }
+    }
+}
+
+fn route(interface: u32, prefix: IpNet) -> RouteMessage {
+    match prefix.trunc() {
+        IpNet::V4(net) => RouteMessageBuilder::<std::net::Ipv4Addr>::new()
+            .destination_prefix(net.addr(), net.prefix_len())
+            .output_interface(interface)
+            .build(),
+        IpNet::V6(net) => RouteMessageBuilder::<std::net::Ipv6Addr>::new()
+            .destination_prefix(net.addr(), net.prefix_len())
+            .output_interface(interface)
+            .build(),
+    }
+}
+
+fn attached(message: &AddressMessage) -> Option<Attached> {
+    let mut local = None;
+    let mut address: Option<IpAddr> = None;
+    for attribute in &message.attributes {
+        if let AddressAttribute::Local(ip) = attribute {
+            local = Some(*ip);
+        } else if let AddressAttribute::Address(ip) = attribute {
+            address = Some(*ip);
+        }
+    }
+    let address = IpNet::new(local.or(address)?, message.header.prefix_len).ok()?;
+    Some(Attached { interface: message.header.index, address })
+}

@@ -1,0 +1,85 @@
+//! On macOS the extension's settings carry addresses and routes; the daemon changes none itself.
+
+use std::io;
+
+use ipnet::IpNet;
+
+use super::{Attached, NetworkError};
+
+/// No handle to anything.
+#[derive(Clone, Debug)]
+pub struct Network(std::convert::Infallible);
+
+impl Network {
+    /// The daemon changes no addresses and routes itself here.
+    ///
+    /// # Errors
+    /// Always `Unsupported`.
+    pub fn open() -> io::Result<Self> {
+        Err(io::Error::new(io::ErrorKind::Unsupported, "on macOS the extension's settings carry addresses and routes"))
+    }
+
+    /// The index of an interface.
+    ///
+    /// # Errors
+    /// Never: there is no handle.
+    pub async fn index_of(&self, _name: &str) -> Result<Option<u32>, NetworkError> {
+        match self.0 {}
+    }
+
+    /// Brings an interface up.
+    ///
+    /// # Errors
+    /// Never: there is no handle.
+    pub async fn set_up(&self, _interface: u32, _mtu: u16) -> Result<(), NetworkError> {
+        match self.0 {}
+    }
+
+    /// Gives an interface an address.
+    ///
+    /// # Errors
+    /// Never: there is no handle.
+    pub async fn add_address(&self, _interface: u32, _address: IpNet) -> Result<(), NetworkError> {
+        match self.0 {}
+    }
+
+    /// Takes an address from an interface.
+    ///
+    /// # Errors
+    /// Never: there is no handle.
+    pub async fn remove_address(&self, _interface: u32, _address: IpNet) -> Result<(), NetworkError> {
+        match self.0 {}
+    }
+
+    /// Routes a prefix to an interface.
+    ///
+    /// # Errors
+    /// Never: there is no handle.
+    pub async fn add_route(&self, _interface: u32, _prefix: IpNet) -> Result<(), NetworkError> {
+        match self.0 {}
+    }
+
+    /// Removes such a route.
+    ///
+    /// # Errors
+    /// Never: there is no handle.
+    pub async fn remove_route(&self, _interface: u32, _prefix: IpNet) -> Result<(), NetworkError> {
+        match self.0 {}
+    }
+
+    /// All addresses of this host.
+    ///
+    /// # Errors
+    /// Never: there is no handle.
+    pub async fn addresses(&self) -> Result<Vec<Attached>, NetworkError> {
+        match self.0 {}
+    }
+
+    /// Removes an interface.
+    ///
+    /// # Errors
+    /// Never: there is no handle.
+    pub async fn remove_link(&self, _name: &str) -> Result<(), NetworkError> {
+        match self.0 {}
+    }
+}

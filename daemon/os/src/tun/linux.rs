@@ -1,0 +1,124 @@
+//! `/dev/net/tun`.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::sync::Arc;
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+
+use super::{PacketBatch, TunConfig};
+
+nix::ioctl_write_int!(set_interface, b'T', 202);
+
+/// An open TUN device. The interface lives as long as the last clone; the kernel removes it with its addresses and
+/// routes when the process ends, however it ends.
+#[derive(Debug)]
+pub struct Tun {
+    file: File,
+    wake: Arc<EventFd>,
+}
+
+/// Ends a blocked [`Tun::read_batch`], now and for ever.
+#[derive(Debug, Clone)]
+pub struct Waker(Arc<EventFd>);
+
+impl Waker {
+    /// Wakes the reader.
+    pub fn wake(&self) {
+        // The counter cannot overflow in practice, and a full one wakes the reader as well.
+        let _ = self.0.write(1);
+    }
+}
+
+impl Tun {
+    /// Makes the interface.
+    ///
+    /// # Errors
+    /// `NotFound` without `/dev/net/tun`, `PermissionDenied` without CAP_NET_ADMIN, `ResourceBusy` when somebody has
+    /// the interface, `InvalidInput` for an impossible name.
+    pub fn open(config: &TunConfig) -> io::Result<Self> {
+        let name = config.name.as_bytes();
+        if name.is_empty() || name.len() >= libc::IFNAMSIZ || name.contains(&0) || name.contains(&b'/') {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "an interface's name has 1 to 15 bytes"));
+        }
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC)
+            .open("/dev/net/tun")?;
+        // SAFETY: all-zero bytes are a valid `ifreq`.
+        let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+        for (to, &from) in request.ifr_name.iter_mut().zip(name) {
+            *to = from as libc::c_char;
+        }
+        request.ifr_ifru.ifru_flags = (libc::IFF_TUN | libc::IFF_NO_PI) as libc::c_short;
+        // SAFETY: TUNSETIFF takes a pointer to an `ifreq`, which lives through the call.
+        unsafe { set_interface(file.as_raw_fd(), (&raw const request) as libc::c_ulong) }?;
+        let wake = EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?;
+        Ok(Self { file, wake: Arc::new(wake) })
+    }
+
+    /// Another handle to the same interface, with the same waker.
+    ///
+    /// # Errors
+    /// When the process has no descriptor left.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self { file: self.file.try_clone()?, wake: Arc::clone(&self.wake) })
+    }
+
+    /// What ends a blocked read.
+    pub fn waker(&self) -> Waker {
+        Waker(Arc::clone(&self.wake))
+    }
+
+    /// Waits for packets and reads until none is left or the batch is full (drain, do not wait).
+    ///
+    /// # Errors
+    /// `Interrupted` after [`Waker::wake`]; otherwise the device's error.
+    pub fn read_batch(&mut self, batch: &mut PacketBatch) -> io::Result<()> {
+        batch.clear();
+        loop {
+            self.drain(batch)?;
+            if !batch.is_empty() {
+                return Ok(());
+            }
+            self.wait()?;
+        }
+    }
+
+    fn drain(&mut self, batch: &mut PacketBatch) -> io::Result<()> {
+        while let Some(room) = batch.room() {
+            match self.file.read(room) {
+                Ok(0) => return Ok(()),
+                Ok(length) => batch.commit(length),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return if batch.is_empty() { Err(error) } else { Ok(()) },
+            }
+        }
+        Ok(())
+    }
+
+    fn wait(&self) -> io::Result<()> {
+        let mut descriptors =
+            [PollFd::new(self.file.as_fd(), PollFlags::POLLIN), PollFd::new(self.wake.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut descriptors, PollTimeout::NONE) {
+            Err(Errno::EINTR) => Ok(()),
+            Err(error) => Err(error.into()),
+            Ok(_) if descriptors[1].any() == Some(true) => Err(io::ErrorKind::Interrupted.into()),
+            Ok(_) => Ok(()),
+        }
+    }
+
+    /// Hands one packet to the host.
+    ///
+    /// # Errors
+    /// `WouldBlock` when the host takes none now, otherwise the device's refusal; the packet is lost then.
+    pub fn write(&mut self, packet: &[u8]) -> io::Result<()> {
+        self.file.write(packet).map(drop)
+    }
+}

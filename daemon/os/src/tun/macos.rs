@@ -1,0 +1,59 @@
+//! On macOS the packet-tunnel extension owns the interface and hands its packets to the daemon.
+
+use std::io;
+
+use super::{PacketBatch, TunConfig};
+
+/// Never opened.
+#[derive(Debug)]
+pub struct Tun(std::convert::Infallible);
+
+/// Never made.
+#[derive(Debug, Clone)]
+pub struct Waker(std::convert::Infallible);
+
+impl Waker {
+    /// Wakes the reader.
+    pub fn wake(&self) {
+        match self.0 {}
+    }
+}
+
+impl Tun {
+    /// The daemon opens no interface itself here.
+    ///
+    /// # Errors
+    /// Always `Unsupported`.
+    pub fn open(_config: &TunConfig) -> io::Result<Self> {
+        Err(io::Error::new(io::ErrorKind::Unsupported, "on macOS inner packets come from the extension"))
+    }
+
+    /// Another handle.
+    ///
+    /// # Errors
+    /// Never: there is none.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        match self.0 {}
+    }
+
+    /// What ends a blocked read.
+    pub fn waker(&self) -> Waker {
+        match self.0 {}
+    }
+
+    /// Waits for packets.
+    ///
+    /// # Errors
+    /// Never: there is none.
+    pub fn read_batch(&mut self, _batch: &mut PacketBatch) -> io::Result<()> {
+        match self.0 {}
+    }
+
+    /// Hands one packet to the host.
+    ///
+    /// # Errors
+    /// Never: there is none.
+    pub fn write(&mut self, _packet: &[u8]) -> io::Result<()> {
+        match self.0 {}
+    }
+}

@@ -1,1 +1,15 @@
-//! CrypRQ.
+//! How frames and handshakes reach the peer: the libp2p swarm, carrier A (frames on a stream), and the packet loops.
+//!
+//! * [`swarm`] owns connections for the daemon's whole life and dials the wanted peers for ever.
+//! * [`stream`] carries sealed frames on `/cryprq/data/1`.
+//! * [`plane`] moves packets: plain threads, with the carrier behind one seam.
+
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+pub mod peer_id;
+pub mod plane;
+pub mod stream;
+pub mod swarm;
+
+pub use libp2p::Multiaddr;

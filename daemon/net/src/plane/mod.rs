@@ -1,0 +1,228 @@
+//! The packet loops: one plain thread per direction, run to completion.
+//!
+//! `up`: packets of the host → router → seal → carrier. `down`: received frames → open → router → host. What they share
+//! with the control task is what `docs/architecture.md`, decision 1, names: sealers, openers, the router's snapshot, and
+//! once per batch a report.
+
+mod down;
+mod reports;
+mod tables;
+mod up;
+
+pub use reports::Reports;
+pub use tables::{PeerPlane, PeerStats, Tables};
+
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use crossbeam_channel::{Sender, bounded, unbounded};
+use node::drops::{DropCounters, DropReason};
+use node::epoch::{Opener, Sealer};
+use node::frame::FrameBatch;
+use node::handshake::ReceiverIndex;
+use node::router::{PeerSlot, Router};
+use node::time::Time;
+use os::tun::{PacketBatch, Tun, Waker};
+
+use crate::stream::Inbound;
+use down::Command;
+
+/// The seam between packets and what carries their frames.
+pub trait Carrier: Send + Sync {
+    /// Sends or queues frames; never blocks. What is dropped is counted.
+    fn send(&self, frames: &FrameBatch);
+}
+
+/// Where inner packets come from.
+pub trait PacketSource: Send {
+    /// Waits for packets and fills `batch`.
+    ///
+    /// # Errors
+    /// `Interrupted` when the plane stops; anything else is tried again after a pause.
+    fn read_batch(&mut self, batch: &mut PacketBatch) -> io::Result<()>;
+}
+
+/// Where inner packets go.
+pub trait PacketSink: Send {
+    /// Hands one packet to the host.
+    ///
+    /// # Errors
+    /// The packet is lost and counted.
+    fn write(&mut self, packet: &[u8]) -> io::Result<()>;
+}
+
+impl PacketSource for Tun {
+    fn read_batch(&mut self, batch: &mut PacketBatch) -> io::Result<()> {
+        Tun::read_batch(self, batch)
+    }
+}
+
+impl PacketSink for Tun {
+    fn write(&mut self, packet: &[u8]) -> io::Result<()> {
+        Tun::write(self, packet)
+    }
+}
+
+/// What ends a blocked [`PacketSource::read_batch`].
+pub type Wake = Box<dyn Fn() + Send + Sync>;
+
+/// The waker of a TUN device in the form that the plane takes.
+pub fn wake(waker: Waker) -> Wake {
+    Box::new(move || waker.wake())
+}
+
+/// What the loops are made of.
+pub struct PlaneParts {
+    /// Packets of the host.
+    pub source: Box<dyn PacketSource>,
+    /// Packets for the host.
+    pub sink: Box<dyn PacketSink>,
+    /// Ends a blocked read of `source`.
+    pub wake: Wake,
+    /// Frames of the carriers.
+    pub inbound: Arc<Inbound>,
+    /// Drops of packets and frames.
+    pub drops: Arc<DropCounters>,
+    /// The clock that counts sleep.
+    pub clock: fn() -> Time,
+}
+
+/// The running loops.
+pub struct Plane {
+    tables: Arc<Tables>,
+    commands: Sender<Command>,
+    inbound: Arc<Inbound>,
+    reports: Arc<Reports>,
+    drops: Arc<DropCounters>,
+    wake: Wake,
+    clock: fn() -> Time,
+    threads: Vec<JoinHandle<()>>,
+    /// For the few frames that the control task sends itself.
+    control_frames: Mutex<FrameBatch>,
+}
+
+impl Plane {
+    /// Starts both threads.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn start(parts: PlaneParts) -> io::Result<Self> {
+        let PlaneParts { source, sink, wake, inbound, drops, clock } = parts;
+        let tables = Arc::new(Tables::default());
+        let reports = Arc::new(Reports::default());
+        let (commands, receiver) = unbounded();
+        let mut plane = Self {
+            tables: Arc::clone(&tables),
+            commands,
+            inbound: Arc::clone(&inbound),
+            reports: Arc::clone(&reports),
+            drops: Arc::clone(&drops),
+            wake,
+            clock,
+            threads: Vec::new(),
+            control_frames: Mutex::new(FrameBatch::new(16 * 1024)),
+        };
+        let up = up::Up {
+            source,
+            tables: Arc::clone(&tables),
+            reports: Arc::clone(&reports),
+            drops: Arc::clone(&drops),
+            clock,
+        };
+        let down = down::Down { sink, tables, reports, drops, clock, inbound, commands: receiver };
+        plane.threads.push(std::thread::Builder::new().name("cryprq-up".into()).spawn(move || up.run())?);
+        plane.threads.push(std::thread::Builder::new().name("cryprq-down".into()).spawn(move || down.run())?);
+        Ok(plane)
+    }
+
+    /// Swaps the router's snapshot.
+    pub fn set_router(&self, router: Arc<Router>) {
+        self.tables.set_router(router);
+    }
+
+    /// Enters a peer.
+    pub fn add_peer(&self, slot: PeerSlot, carrier: Arc<dyn Carrier>) -> Arc<PeerStats> {
+        self.tables.add_peer(slot, carrier)
+    }
+
+    /// Says what to seal a peer's packets with; `None` drops them.
+    pub fn set_sealer(&self, slot: PeerSlot, sealer: Option<Arc<Sealer>>) {
+        self.tables.set_sealer(slot, sealer);
+    }
+
+    /// Gives the receiving loop an epoch. Frames that arrive after this returned are opened with it.
+    pub fn install(&self, slot: PeerSlot, opener: Opener) {
+        // Commands are drained after a batch was popped and before it is opened, so no wake-up is needed.
+        let _ = self.commands.send(Command::Install(slot, Box::new(opener)));
+    }
+
+    /// Takes an epoch from the receiving loop; its key is erased there at the next batch, and `EpochState` marks it
+    /// dead at once.
+    pub fn remove(&self, index: ReceiverIndex) {
+        let _ = self.commands.send(Command::Remove(index));
+        self.inbound.wake();
+    }
+
+    /// Removes a peer: its keys are erased when this returns.
+    pub fn remove_peer(&self, slot: PeerSlot) {
+        self.tables.remove_peer(slot);
+        let (done, erased) = bounded(1);
+        if self.commands.send(Command::RemovePeer(slot, done)).is_ok() {
+            self.inbound.wake();
+            // A loop that ended erased everything with itself.
+            let _ = erased.recv();
+        }
+    }
+
+    /// Sends an empty frame with the peer's current key.
+    pub fn send_empty(&self, slot: PeerSlot) {
+        self.send_one(slot, |sealer, now, out| sealer.seal_empty(now, out));
+    }
+
+    /// Sends a probe with the peer's current key.
+    pub fn send_probe(&self, slot: PeerSlot, token: [u8; 8]) {
+        self.send_one(slot, |sealer, now, out| sealer.seal_probe(now, token, out));
+    }
+
+    /// Answers a probe with the peer's current key.
+    pub fn send_probe_ack(&self, slot: PeerSlot, token: [u8; 8]) {
+        self.send_one(slot, |sealer, now, out| sealer.seal_probe_ack(now, token, out));
+    }
+
+    fn send_one(&self, slot: PeerSlot, seal: impl Fn(&Sealer, Time, &mut FrameBatch) -> Result<(), DropReason>) {
+        let Some(peer) = self.tables.peer(slot) else { return };
+        let Some(sealer) = peer.sealer.load_full() else { return self.drops.count(DropReason::OutPeerDown) };
+        let mut frames = self.control_frames.lock().unwrap_or_else(PoisonError::into_inner);
+        frames.clear();
+        match seal(&sealer, (self.clock)(), &mut frames) {
+            Ok(()) => peer.carrier.send(&frames),
+            Err(reason) => self.drops.count(reason),
+        }
+    }
+
+    /// What the loops have to say.
+    pub fn reports(&self) -> &Arc<Reports> {
+        &self.reports
+    }
+
+    /// Drops of packets and frames.
+    pub fn drops(&self) -> &Arc<DropCounters> {
+        &self.drops
+    }
+}
+
+impl Drop for Plane {
+    /// Stops both threads and waits for them; every key goes with them.
+    fn drop(&mut self) {
+        let _ = self.commands.send(Command::Stop);
+        self.inbound.wake();
+        (self.wake)();
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,113 @@
+//! What the loops look up: snapshots that are swapped as a whole, read once a batch without a lock.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use node::epoch::Sealer;
+use node::router::{PeerSlot, Router};
+
+use super::Carrier;
+
+/// The router and the peers.
+#[derive(Default)]
+pub struct Tables {
+    router: ArcSwap<Router>,
+    peers: ArcSwap<BTreeMap<PeerSlot, Arc<PeerPlane>>>,
+}
+
+/// One peer as the loops see it.
+pub struct PeerPlane {
+    /// The key to seal with, or none while the tunnel is down.
+    pub sealer: ArcSwapOption<Sealer>,
+    /// What carries the frames.
+    pub carrier: Arc<dyn Carrier>,
+    /// What was carried.
+    pub stats: Arc<PeerStats>,
+}
+
+/// What one peer's tunnel carried.
+#[derive(Debug, Default)]
+pub struct PeerStats {
+    rx_bytes: AtomicU64,
+    tx_bytes: AtomicU64,
+    rx_packets: AtomicU64,
+    tx_packets: AtomicU64,
+}
+
+impl PeerStats {
+    /// Inner bytes received and handed to the host.
+    pub fn rx_bytes(&self) -> u64 {
+        self.rx_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Inner bytes sealed.
+    pub fn tx_bytes(&self) -> u64 {
+        self.tx_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Packets received and handed to the host.
+    pub fn rx_packets(&self) -> u64 {
+        self.rx_packets.load(Ordering::Relaxed)
+    }
+
+    /// Packets sealed.
+    pub fn tx_packets(&self) -> u64 {
+        self.tx_packets.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn count_rx(&self, bytes: u64) {
+        self.rx_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.rx_packets.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn count_tx(&self, packets: u64, bytes: u64) {
+        self.tx_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.tx_packets.fetch_add(packets, Ordering::Relaxed);
+    }
+}
+
+impl Tables {
+    pub(super) fn router(&self) -> arc_swap::Guard<Arc<Router>> {
+        self.router.load()
+    }
+
+    pub(super) fn peers(&self) -> arc_swap::Guard<Arc<BTreeMap<PeerSlot, Arc<PeerPlane>>>> {
+        self.peers.load()
+    }
+
+    pub(super) fn peer(&self, slot: PeerSlot) -> Option<Arc<PeerPlane>> {
+        self.peers.load().get(&slot).cloned()
+    }
+
+    pub(super) fn set_router(&self, router: Arc<Router>) {
+        self.router.store(router);
+    }
+
+    pub(super) fn add_peer(&self, slot: PeerSlot, carrier: Arc<dyn Carrier>) -> Arc<PeerStats> {
+        let stats = Arc::new(PeerStats::default());
+        let peer = Arc::new(PeerPlane { sealer: ArcSwapOption::empty(), carrier, stats: Arc::clone(&stats) });
+        self.peers.rcu(|peers| {
+            let mut peers = BTreeMap::clone(peers);
+            peers.insert(slot, Arc::clone(&peer));
+            peers
+        });
+        stats
+    }
+
+    pub(super) fn remove_peer(&self, slot: PeerSlot) {
+        self.set_sealer(slot, None);
+        self.peers.rcu(|peers| {
+            let mut peers = BTreeMap::clone(peers);
+            peers.remove(&slot);
+            peers
+        });
+    }
+
+    pub(super) fn set_sealer(&self, slot: PeerSlot, sealer: Option<Arc<Sealer>>) {
+        if let Some(peer) = self.peer(slot) {
+            peer.sealer.store(sealer);
+        }
+    }
+}

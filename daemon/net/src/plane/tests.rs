@@ -1,0 +1,182 @@
+use std::sync::Weak;
+use std::sync::mpsc::{Receiver as StdReceiver, Sender as StdSender, channel};
+use std::time::Duration;
+
+use node::epoch::{Cipher, EpochId, EpochState, Limits};
+use node::handshake::{Negotiated, PaddingMode};
+use node::secret::SecretKey32;
+use node::tunnel::Report;
+
+use super::*;
+
+const PEER: PeerSlot = PeerSlot(3);
+const LIMIT: Duration = Duration::from_secs(10);
+
+fn clock() -> Time {
+    Time::from_nanos(1_000_000_000)
+}
+
+struct ChannelSource(StdReceiver<Option<Vec<u8>>>);
+
+impl PacketSource for ChannelSource {
+    fn read_batch(&mut self, batch: &mut PacketBatch) -> io::Result<()> {
+        batch.clear();
+        match self.0.recv() {
+            Ok(Some(packet)) => {
+                batch.push(&packet);
+                Ok(())
+            }
+            Ok(None) | Err(_) => Err(io::ErrorKind::Interrupted.into()),
+        }
+    }
+}
+
+struct ChannelSink(StdSender<Vec<u8>>);
+
+impl PacketSink for ChannelSink {
+    fn write(&mut self, packet: &[u8]) -> io::Result<()> {
+        self.0.send(packet.to_vec()).map_err(io::Error::other)
+    }
+}
+
+/// Hands frames straight to the other side's queue.
+struct Wire(Weak<Inbound>);
+
+impl Carrier for Wire {
+    fn send(&self, frames: &FrameBatch) {
+        let Some(inbound) = self.0.upgrade() else { return };
+        let mut batch = inbound.spare();
+        batch.slot = Some(PEER);
+        frames.frames().for_each(|frame| batch.push(frame));
+        inbound.push(batch);
+    }
+}
+
+struct Host {
+    plane: Plane,
+    packets: StdSender<Option<Vec<u8>>>,
+    delivered: StdReceiver<Vec<u8>>,
+    inbound: Arc<Inbound>,
+}
+
+fn host(own: &str, peer: &str) -> Host {
+    let (packets, source) = channel();
+    let (sink, delivered) = channel();
+    let drops = Arc::new(DropCounters::default());
+    let inbound = Arc::new(Inbound::new(Arc::clone(&drops)));
+    let stop = packets.clone();
+    let plane = Plane::start(PlaneParts {
+        source: Box::new(ChannelSource(source)),
+        sink: Box::new(ChannelSink(sink)),
+        wake: Box::new(move || drop(stop.send(None))),
+        inbound: Arc::clone(&inbound),
+        drops,
+        clock,
+    })
+    .unwrap();
+    let mut router = Router::new([own.parse().unwrap()], [], []);
+    router.add_peer(PEER, &[format!("{peer}/32").parse().unwrap()]).unwrap();
+    plane.set_router(Arc::new(router));
+    Host { plane, packets, delivered, inbound }
+}
+
+fn keys() -> (Sealer, Opener) {
+    let negotiated = Negotiated {
+        mtu: 1420,
+        rotation: Duration::from_secs(300),
+        padding: PaddingMode::Multiple16,
+        cipher: Cipher::ChaCha20Poly1305,
+        partial_checksums: false,
+    };
+    let limits = Limits::standard(negotiated.cipher, negotiated.rotation);
+    let (key, index) = (SecretKey32::new([9; 32]), ReceiverIndex::new(77).unwrap());
+    let state = || Arc::new(EpochState::new(EpochId(5)));
+    (
+        Sealer::new(&key, index, &negotiated, limits, clock(), state()),
+        Opener::new(&key, index, &negotiated, limits, clock(), state()),
+    )
+}
+
+fn packet(source: [u8; 4], destination: [u8; 4], mark: u8) -> Vec<u8> {
+    let mut packet = vec![mark; 60];
+    packet[..4].copy_from_slice(&[0x45, 0, 0, 60]);
+    packet[12..16].copy_from_slice(&source);
+    packet[16..20].copy_from_slice(&destination);
+    packet
+}
+
+const A: [u8; 4] = [10, 86, 0, 1];
+const B: [u8; 4] = [10, 86, 0, 2];
+
+/// A sends to B with one key; B receives with it.
+fn joined() -> (Host, Host) {
+    let (a, b) = (host("10.86.0.1", "10.86.0.2"), host("10.86.0.2", "10.86.0.1"));
+    a.plane.add_peer(PEER, Arc::new(Wire(Arc::downgrade(&b.inbound))));
+    b.plane.add_peer(PEER, Arc::new(Wire(Arc::downgrade(&a.inbound))));
+    let (sealer, opener) = keys();
+    b.plane.install(PEER, opener);
+    a.plane.set_sealer(PEER, Some(Arc::new(sealer)));
+    (a, b)
+}
+
+fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
+    let start = std::time::Instant::now();
+    while !condition() {
+        assert!(start.elapsed() < LIMIT, "{what}");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn packets_reach_the_other_host_and_are_reported_once_a_batch() {
+    let (a, b) = joined();
+    for mark in 1..=3 {
+        a.packets.send(Some(packet(A, B, mark))).unwrap();
+        assert_eq!(b.delivered.recv_timeout(LIMIT).unwrap(), packet(A, B, mark));
+    }
+    let mut reports = Vec::new();
+    wait_for("reports", || {
+        reports.extend(b.plane.reports().drain());
+        reports.contains(&(PEER, Report::Received { at: clock() }))
+    });
+    assert_eq!(reports[0], (PEER, Report::FirstFrame { epoch: EpochId(5) }));
+    wait_for("the sender's report", || {
+        a.plane
+            .reports()
+            .drain()
+            .contains(&(PEER, Report::Sent { at: clock(), traffic: node::tunnel::Traffic::Content }))
+    });
+}
+
+#[test]
+fn packets_without_a_key_or_a_peer_are_dropped_and_counted() {
+    let (a, _b) = joined();
+    a.plane.set_sealer(PEER, None);
+    a.packets.send(Some(packet(A, B, 1))).unwrap();
+    a.packets.send(Some(packet(A, [10, 99, 0, 1], 1))).unwrap();
+    wait_for("two drops", || a.plane.drops().total() == 2);
+    assert_eq!(a.plane.drops().snapshot(), [(DropReason::OutNoPeer, 1), (DropReason::OutPeerDown, 1)]);
+}
+
+#[test]
+fn a_removed_peers_key_is_gone_when_the_call_returns() {
+    let (a, b) = joined();
+    b.plane.remove_peer(PEER);
+    a.packets.send(Some(packet(A, B, 1))).unwrap();
+    wait_for("the frame is refused", || b.plane.drops().get(DropReason::FrameUnknownIndex) == 1);
+    assert!(b.delivered.try_recv().is_err());
+}
+
+#[test]
+fn probes_and_empty_frames_are_sent_by_the_control_task() {
+    let (a, b) = joined();
+    a.plane.send_empty(PEER);
+    a.plane.send_probe(PEER, [4; 8]);
+    let mut reports = Vec::new();
+    wait_for("the probe", || {
+        reports.extend(b.plane.reports().drain());
+        reports.contains(&(PEER, Report::ProbeReceived { token: [4; 8] }))
+    });
+    b.plane.send_probe_ack(PEER, [4; 8]);
+    assert_eq!(b.plane.drops().get(DropReason::OutPeerDown), 1, "this side has no key to answer with");
+}

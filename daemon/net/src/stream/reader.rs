@@ -1,0 +1,88 @@
+//! The receiving side of a data substream.
+
+use std::io;
+
+use futures::{AsyncRead, AsyncReadExt};
+use node::frame::MIN_FRAME;
+use node::router::PeerSlot;
+
+use super::Inbound;
+
+const BUFFER: usize = 128 * 1024;
+
+/// Reads frames until the stream ends and queues each read's frames as one batch.
+///
+/// # Errors
+/// The stream's error, or `InvalidData` when a length is below the shortest frame's: the stream is out of step then.
+pub(crate) async fn read_frames(
+    mut stream: impl AsyncRead + Unpin,
+    slot: PeerSlot,
+    inbound: &Inbound,
+) -> io::Result<()> {
+    let mut buffer = vec![0; BUFFER];
+    let mut filled = 0;
+    loop {
+        let read = stream.read(&mut buffer[filled..]).await?;
+        if read == 0 {
+            return Ok(());
+        }
+        filled += read;
+        let mut batch = inbound.spare();
+        batch.slot = Some(slot);
+        let mut rest = &buffer[..filled];
+        while let Some((length, behind)) = rest.split_first_chunk::<2>() {
+            let length = usize::from(u16::from_le_bytes(*length));
+            if length < MIN_FRAME {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "a frame shorter than any can be"));
+            }
+            let Some((frame, behind)) = behind.split_at_checked(length) else { break };
+            batch.push(frame);
+            rest = behind;
+        }
+        let left = rest.len();
+        if batch.is_empty() {
+            inbound.recycle(batch);
+        } else {
+            inbound.push(batch);
+        }
+        buffer.copy_within(filled - left..filled, 0);
+        filled = left;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    fn read(bytes: &[u8]) -> (io::Result<()>, Vec<usize>) {
+        let inbound = Arc::new(Inbound::new(Arc::default()));
+        let result = futures::executor::block_on(read_frames(bytes, PeerSlot(1), &inbound));
+        inbound.push(inbound.spare());
+        let mut lengths = Vec::new();
+        while let Some(mut batch) = inbound.pop().filter(|batch| !batch.is_empty()) {
+            batch.for_each(|frame| lengths.push(frame.len()));
+        }
+        (result, lengths)
+    }
+
+    #[test]
+    fn frames_are_cut_by_their_lengths() {
+        let mut bytes = vec![40, 0];
+        bytes.extend([7; 40]);
+        bytes.extend([0, 1]);
+        bytes.extend([8; 256]);
+        bytes.extend([50, 0, 1, 2, 3]);
+        let (result, lengths) = read(&bytes);
+        assert!(result.is_ok());
+        assert_eq!(lengths, [40, 256], "a frame cut off by the end of the stream is none");
+    }
+
+    #[test]
+    fn a_length_that_no_frame_has_ends_the_stream() {
+        let (result, lengths) = read(&[31, 0, 1, 2]);
+        assert_eq!(result.unwrap_err().kind(), io::ErrorKind::InvalidData);
+        assert!(lengths.is_empty());
+    }
+}

@@ -1,0 +1,111 @@
+//! What runs on every connection.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use libp2p::allow_block_list::{self, AllowedPeers};
+use libp2p::connection_limits::{self, ConnectionLimits};
+use libp2p::identity::Keypair;
+use libp2p::swarm::NetworkBehaviour;
+use libp2p::{Swarm, SwarmBuilder, identify, noise, ping, quic, tcp, yamux};
+
+use super::NetError;
+
+const PENDING: u32 = 64;
+const PER_PEER: u32 = 4;
+const TOTAL: u32 = 4096;
+/// A stranger costs one TLS handshake, which may take this long.
+const HANDSHAKE: Duration = Duration::from_secs(5);
+const PING: Duration = Duration::from_secs(15);
+/// Windows of a connection: inner flows have their own, so large ones would only buffer (carriers.md 7).
+const STREAM_WINDOW: u32 = 1 << 20;
+const CONNECTION_WINDOW: u32 = 2 << 20;
+const DIAL: Duration = Duration::from_secs(10);
+/// Allowed peers stay connected; who is not allowed is closed at once. So nothing is closed for being idle.
+const NEVER: Duration = Duration::from_secs(u32::MAX as u64);
+/// The share of the machine's memory past which no connection is taken.
+const MEMORY_SHARE: f64 = 0.9;
+
+#[derive(NetworkBehaviour)]
+#[behaviour(to_swarm = "Event")]
+pub(super) struct Behaviour {
+    pub(super) allowed: allow_block_list::Behaviour<AllowedPeers>,
+    limits: connection_limits::Behaviour,
+    memory: libp2p::memory_connection_limits::Behaviour,
+    identify: identify::Behaviour,
+    ping: ping::Behaviour,
+    pub(super) stream: libp2p_stream::Behaviour,
+}
+
+/// The only news that the task needs.
+#[derive(Debug)]
+pub(super) enum Event {
+    Ping(ping::Event),
+    Other,
+}
+
+impl From<ping::Event> for Event {
+    fn from(event: ping::Event) -> Self {
+        Self::Ping(event)
+    }
+}
+
+impl From<identify::Event> for Event {
+    fn from(_: identify::Event) -> Self {
+        Self::Other
+    }
+}
+
+impl From<()> for Event {
+    fn from((): ()) -> Self {
+        Self::Other
+    }
+}
+
+impl From<Infallible> for Event {
+    fn from(never: Infallible) -> Self {
+        match never {}
+    }
+}
+
+pub(super) fn swarm(identity: Keypair) -> Result<Swarm<Behaviour>, NetError> {
+    let failed = |what: &'static str| move |error: String| NetError::Transport(what, error);
+    let swarm = SwarmBuilder::with_existing_identity(identity)
+        .with_tokio()
+        .with_tcp(tcp::Config::default().nodelay(true), noise::Config::new, yamux::Config::default)
+        .map_err(|error| failed("TCP")(error.to_string()))?
+        .with_quic_config(quic_config)
+        .with_dns()
+        .map_err(|error| failed("DNS")(error.to_string()))?
+        .with_behaviour(behaviour)
+        .map_err(|error| failed("control")(error.to_string()))?
+        .with_swarm_config(|config| config.with_idle_connection_timeout(NEVER).with_smart_dial())
+        .with_connection_timeout(DIAL)
+        .build();
+    Ok(swarm)
+}
+
+fn quic_config(mut config: quic::Config) -> quic::Config {
+    config.handshake_timeout = HANDSHAKE;
+    config.max_stream_data = STREAM_WINDOW;
+    config.max_connection_data = CONNECTION_WINDOW;
+    config
+}
+
+fn behaviour(key: &Keypair) -> Behaviour {
+    let limits = ConnectionLimits::default()
+        .with_max_pending_incoming(Some(PENDING))
+        .with_max_pending_outgoing(Some(PENDING))
+        .with_max_established_per_peer(Some(PER_PEER))
+        .with_max_established(Some(TOTAL));
+    // Candidates are told to peers by our own protocol, not to everybody who asks.
+    let identify = identify::Config::new("/cryprq/1".into(), key.public()).with_hide_listen_addrs(true);
+    Behaviour {
+        allowed: allow_block_list::Behaviour::default(),
+        limits: connection_limits::Behaviour::new(limits),
+        memory: libp2p::memory_connection_limits::Behaviour::with_max_percentage(MEMORY_SHARE),
+        identify: identify::Behaviour::new(identify),
+        ping: ping::Behaviour::new(ping::Config::new().with_interval(PING)),
+        stream: libp2p_stream::Behaviour::new(),
+    }
+}

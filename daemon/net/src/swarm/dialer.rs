@@ -1,0 +1,182 @@
+//! Whom to dial and when: for ever, with exponential pauses and full jitter. Pure, the time comes in.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use libp2p::multiaddr::Protocol;
+use libp2p::{Multiaddr, PeerId};
+use node::time::Time;
+
+use ipnet::IpNet;
+
+const FIRST: Duration = Duration::from_secs(1);
+const LONGEST: Duration = Duration::from_secs(60);
+/// A connection that held this long forgives earlier failures.
+const STABLE: Duration = Duration::from_secs(60);
+
+#[derive(Default)]
+pub(super) struct Dialer {
+    wanted: BTreeMap<PeerId, Wanted>,
+}
+
+struct Wanted {
+    addresses: Vec<Multiaddr>,
+    failures: u32,
+    due: Option<Time>,
+    connected_at: Option<Time>,
+}
+
+impl Dialer {
+    /// Wants a peer, from now on at these addresses.
+    pub(super) fn want(&mut self, peer: PeerId, addresses: Vec<Multiaddr>, now: Time) {
+        let connected_at = self.wanted.get(&peer).and_then(|wanted| wanted.connected_at);
+        let due = (connected_at.is_none() && !addresses.is_empty()).then_some(now);
+        self.wanted.insert(peer, Wanted { addresses, failures: 0, due, connected_at });
+    }
+
+    pub(super) fn forget(&mut self, peer: &PeerId) {
+        self.wanted.remove(peer);
+    }
+
+    pub(super) fn connected(&mut self, peer: &PeerId, now: Time) {
+        if let Some(wanted) = self.wanted.get_mut(peer) {
+            wanted.due = None;
+            wanted.connected_at.get_or_insert(now);
+        }
+    }
+
+    /// The last connection is gone; `random` decides the pause.
+    pub(super) fn disconnected(&mut self, peer: &PeerId, now: Time, random: u64) {
+        if let Some(wanted) = self.wanted.get_mut(peer) {
+            if wanted.connected_at.take().is_some_and(|since| now.saturating_since(since) >= STABLE) {
+                wanted.failures = 0;
+            }
+            wanted.pause(now, random);
+        }
+    }
+
+    /// A dial failed while nothing is connected.
+    pub(super) fn failed(&mut self, peer: &PeerId, now: Time, random: u64) {
+        if let Some(wanted) = self.wanted.get_mut(peer).filter(|wanted| wanted.connected_at.is_none()) {
+            wanted.failures = wanted.failures.saturating_add(1);
+            wanted.pause(now, random);
+        }
+    }
+
+    /// Everybody who is not connected is due now.
+    pub(super) fn kick(&mut self, now: Time) {
+        for wanted in self.wanted.values_mut().filter(|wanted| wanted.connected_at.is_none()) {
+            wanted.failures = 0;
+            wanted.due = (!wanted.addresses.is_empty()).then_some(now);
+        }
+    }
+
+    /// The addresses of a wanted peer.
+    pub(super) fn addresses(&self, peer: &PeerId) -> Option<Vec<Multiaddr>> {
+        self.wanted.get(peer).map(|wanted| wanted.addresses.clone()).filter(|addresses| !addresses.is_empty())
+    }
+
+    /// Whom to dial now. Each is handed out once; `failed` or `connected` decides what follows.
+    pub(super) fn due(&mut self, now: Time) -> Vec<(PeerId, Vec<Multiaddr>)> {
+        let due = self.wanted.iter_mut().filter(|(_, wanted)| wanted.due.is_some_and(|due| due <= now));
+        due.map(|(peer, wanted)| {
+            wanted.due = None;
+            (*peer, wanted.addresses.clone())
+        })
+        .collect()
+    }
+
+    /// When somebody is due next.
+    pub(super) fn deadline(&self) -> Option<Time> {
+        self.wanted.values().filter_map(|wanted| wanted.due).min()
+    }
+}
+
+impl Wanted {
+    fn pause(&mut self, now: Time, random: u64) {
+        let longest = FIRST.saturating_mul(1 << self.failures.min(6)).min(LONGEST);
+        let nanos = u64::try_from(longest.as_nanos()).unwrap_or(u64::MAX);
+        let pause =
+            Duration::from_nanos(u64::try_from((u128::from(random) * u128::from(nanos)) >> 64).unwrap_or(nanos));
+        self.due = (!self.addresses.is_empty()).then_some(now + pause);
+    }
+}
+
+/// Whether an address may be dialled: not inside the overlay, or the tunnel would run through itself.
+pub(super) fn is_outer(address: &Multiaddr, inner: &[IpNet]) -> bool {
+    let ip = address.iter().find_map(|part| {
+        if let Protocol::Ip4(ip) = part {
+            Some(IpAddr::V4(ip))
+        } else if let Protocol::Ip6(ip) = part {
+            Some(IpAddr::V6(ip))
+        } else {
+            None
+        }
+    });
+    !ip.is_some_and(|ip| inner.iter().any(|net| net.contains(&ip)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> Time {
+        Time::ZERO + Duration::from_secs(seconds)
+    }
+
+    fn dialer() -> (Dialer, PeerId) {
+        let (mut dialer, peer) = (Dialer::default(), PeerId::random());
+        dialer.want(peer, vec!["/ip4/203.0.113.1/udp/1/quic-v1".parse().unwrap()], at(0));
+        (dialer, peer)
+    }
+
+    #[test]
+    fn pauses_double_up_to_a_minute_and_never_end() {
+        let (mut dialer, peer) = dialer();
+        let mut now = at(0);
+        let mut pauses = Vec::new();
+        for _ in 0..10 {
+            assert_eq!(dialer.due(now).len(), 1);
+            assert!(dialer.due(now).is_empty(), "handed out once");
+            dialer.failed(&peer, now, u64::MAX);
+            let next = dialer.deadline().unwrap();
+            pauses.push(next.saturating_since(now).as_secs_f64().round() as u64);
+            now = next;
+        }
+        assert_eq!(pauses, [2, 4, 8, 16, 32, 60, 60, 60, 60, 60]);
+    }
+
+    #[test]
+    fn a_stable_connection_forgives_and_a_short_one_does_not() {
+        let (mut dialer, peer) = dialer();
+        for _ in 0..3 {
+            dialer.failed(&peer, at(0), 0);
+        }
+        dialer.connected(&peer, at(10));
+        assert_eq!(dialer.deadline(), None, "a connected peer is not dialled");
+        dialer.disconnected(&peer, at(20), u64::MAX);
+        assert!(dialer.deadline().unwrap() > at(27), "the failures still count");
+        dialer.connected(&peer, at(30));
+        dialer.disconnected(&peer, at(90), u64::MAX);
+        assert!(dialer.deadline().unwrap() <= at(91));
+    }
+
+    #[test]
+    fn a_change_of_network_makes_everybody_due() {
+        let (mut dialer, peer) = dialer();
+        dialer.failed(&peer, at(0), u64::MAX);
+        dialer.kick(at(1));
+        assert_eq!(dialer.deadline(), Some(at(1)));
+        dialer.forget(&peer);
+        assert_eq!(dialer.deadline(), None);
+    }
+
+    #[test]
+    fn overlay_addresses_are_not_dialled() {
+        let inner = ["fd63:7279:7072::/48".parse().unwrap(), "10.86.0.0/16".parse().unwrap()];
+        let outer = |text: &str| is_outer(&text.parse().unwrap(), &inner);
+        assert!(outer("/ip4/203.0.113.1/udp/1/quic-v1") && outer("/dns4/gw.example.org/tcp/1"));
+        assert!(!outer("/ip4/10.86.0.2/tcp/1") && !outer("/ip6/fd63:7279:7072::2/tcp/1"));
+    }
+}

@@ -1,0 +1,169 @@
+//! Handshake substreams: each message behind a `u16` length, at most 4096 bytes (protocol.md 6.1).
+
+use std::collections::HashMap;
+use std::io;
+
+use futures::{AsyncReadExt, AsyncWriteExt};
+use libp2p::{PeerId, Stream, StreamProtocol};
+use node::handshake::MAX_MESSAGE;
+use node::peer_key::PeerKey;
+use node::tunnel::{AttemptId, Close};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use super::NetEvent;
+
+/// The protocol of handshake substreams.
+pub(super) const TUNNEL: StreamProtocol = StreamProtocol::new("/cryprq/tunnel/1");
+/// A handshake has four messages; a side that queues more is broken.
+const QUEUE: usize = 8;
+
+/// The substreams in use.
+pub(super) struct Handshakes {
+    open: HashMap<(PeerKey, AttemptId), Open>,
+    events: mpsc::Sender<NetEvent>,
+    next_incoming: u64,
+}
+
+struct Open {
+    messages: mpsc::Sender<Vec<u8>>,
+    task: JoinHandle<()>,
+}
+
+impl Handshakes {
+    pub(super) fn new(events: mpsc::Sender<NetEvent>) -> Self {
+        Self { open: HashMap::new(), events, next_incoming: 1 }
+    }
+
+    /// Opens a substream of ours.
+    pub(super) fn open(&mut self, key: PeerKey, peer: PeerId, attempt: AttemptId, mut control: libp2p_stream::Control) {
+        let (messages, queue) = mpsc::channel(QUEUE);
+        let events = self.events.clone();
+        let task = tokio::spawn(async move {
+            match control.open_stream(peer, TUNNEL).await {
+                Ok(stream) => {
+                    let _ = events.send(NetEvent::HandshakeOpened { peer: key, attempt }).await;
+                    run(stream, key, attempt, queue, events).await;
+                }
+                Err(_) => {
+                    let _ = events.send(NetEvent::HandshakeFailed { peer: key, attempt }).await;
+                }
+            }
+        });
+        self.insert(key, attempt, Open { messages, task });
+    }
+
+    /// The number of the peer's next substream.
+    pub(super) fn next_incoming(&mut self) -> AttemptId {
+        let attempt = AttemptId(self.next_incoming);
+        self.next_incoming += 2;
+        attempt
+    }
+
+    /// Takes a substream of the peer.
+    pub(super) fn accept(&mut self, key: PeerKey, attempt: AttemptId, stream: Stream) {
+        let (messages, queue) = mpsc::channel(QUEUE);
+        let task = tokio::spawn(run(stream, key, attempt, queue, self.events.clone()));
+        self.insert(key, attempt, Open { messages, task });
+    }
+
+    pub(super) fn send(&mut self, key: PeerKey, attempt: AttemptId, bytes: Vec<u8>) {
+        if let Some(open) = self.open.get(&(key, attempt)) {
+            // A full queue means that the network takes nothing: the handshake times out.
+            let _ = open.messages.try_send(bytes);
+        }
+    }
+
+    pub(super) fn close(&mut self, key: PeerKey, attempt: AttemptId, how: Close) {
+        if let Some(open) = self.open.remove(&(key, attempt)) {
+            match how {
+                // The queue's end lets the task send what is left and close the substream.
+                Close::Finish => drop(open.messages),
+                Close::Reset => open.task.abort(),
+            }
+        }
+    }
+
+    /// Ends every substream of a peer.
+    pub(super) fn close_all(&mut self, key: PeerKey) {
+        self.open.retain(|(peer, _), open| {
+            if *peer == key {
+                open.task.abort();
+            }
+            *peer != key
+        });
+    }
+
+    fn insert(&mut self, key: PeerKey, attempt: AttemptId, open: Open) {
+        self.open.retain(|_, open| !open.task.is_finished());
+        self.open.insert((key, attempt), open);
+    }
+}
+
+/// Moves messages both ways until either side ends it.
+async fn run(
+    stream: Stream,
+    peer: PeerKey,
+    attempt: AttemptId,
+    mut queue: mpsc::Receiver<Vec<u8>>,
+    events: mpsc::Sender<NetEvent>,
+) {
+    let (mut reader, mut writer) = stream.split();
+    let reading = async {
+        while let Ok(Some(bytes)) = read_message(&mut reader).await {
+            if events.send(NetEvent::HandshakeMessage { peer, attempt, bytes }).await.is_err() {
+                return;
+            }
+        }
+        let _ = events.send(NetEvent::HandshakeClosed { peer, attempt }).await;
+    };
+    let writing = async {
+        while let Some(bytes) = queue.recv().await {
+            let Ok(length) = u16::try_from(bytes.len()) else { return };
+            let message = [&length.to_le_bytes()[..], &bytes].concat();
+            if writer.write_all(&message).await.is_err() || writer.flush().await.is_err() {
+                return;
+            }
+        }
+        let _ = writer.close().await;
+    };
+    tokio::pin!(reading, writing);
+    tokio::select! {
+        // The peer is done: what we still have to send goes out until the queue ends.
+        () = &mut reading => writing.await,
+        () = &mut writing => {}
+    }
+}
+
+/// The next message, or `None` at a clean end.
+async fn read_message(reader: &mut (impl futures::AsyncRead + Unpin)) -> io::Result<Option<Vec<u8>>> {
+    let mut length = [0; 2];
+    match reader.read_exact(&mut length).await {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+        result => result?,
+    }
+    let length = usize::from(u16::from_le_bytes(length));
+    if length > MAX_MESSAGE {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "a handshake message of more than 4096 bytes"));
+    }
+    let mut message = vec![0; length];
+    reader.read_exact(&mut message).await?;
+    Ok(Some(message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(bytes: &[u8]) -> io::Result<Option<Vec<u8>>> {
+        futures::executor::block_on(read_message(&mut &*bytes))
+    }
+
+    #[test]
+    fn messages_are_read_behind_their_length_and_long_ones_refused() {
+        assert_eq!(read(&[2, 0, 7, 8, 9]).unwrap(), Some(vec![7, 8]));
+        assert_eq!(read(&[]).unwrap(), None);
+        assert!(read(&[2, 0, 7]).is_err());
+        assert_eq!(read(&[1, 16]).unwrap_err().kind(), io::ErrorKind::InvalidData);
+    }
+}

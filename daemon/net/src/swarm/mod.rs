@@ -1,0 +1,235 @@
+//! The libp2p swarm: one for the daemon's whole life.
+//!
+//! It listens, dials the wanted peers for ever, carries handshakes on `/cryprq/tunnel/1`, and hands data substreams to
+//! [`crate::stream`]. The task never awaits the daemon: what it has to say waits in a bounded queue.
+
+mod behaviour;
+mod dialer;
+mod handshakes;
+mod listeners;
+mod task;
+
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use libp2p::Multiaddr;
+use node::drops::DropCounters;
+use node::peer_key::PeerKey;
+use node::router::PeerSlot;
+use node::time::Time;
+use node::tunnel::{AttemptId, Close, ConnectionId, Dialled};
+use tokio::sync::{mpsc, oneshot};
+use zeroize::Zeroizing;
+
+use crate::stream::{Inbound, StreamCarrier};
+use task::Command;
+
+const COMMANDS: usize = 1024;
+const EVENTS: usize = 1024;
+
+/// What the swarm is made with.
+pub struct NetConfig {
+    /// The identity's Ed25519 seed.
+    pub identity_seed: Zeroizing<[u8; 32]>,
+    /// Outer addresses to listen on.
+    pub listen: Vec<IpAddr>,
+    /// UDP and TCP port; 0 for any.
+    pub port: u16,
+    /// Whether to listen on TCP as well.
+    pub tcp: Tcp,
+    /// Inner addresses, which are never dialled: the tunnel must not run through itself.
+    pub inner: Vec<IpNet>,
+    /// Where received frames go.
+    pub inbound: Arc<Inbound>,
+    /// Counts dropped frames.
+    pub drops: Arc<DropCounters>,
+    /// The clock that counts sleep.
+    pub clock: fn() -> Time,
+}
+
+/// Whether the swarm listens on TCP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tcp {
+    /// It does, for networks that block UDP.
+    Listen,
+    /// It does not.
+    Off,
+}
+
+/// A swarm that could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum NetError {
+    /// The identity is no Ed25519 seed.
+    #[error("the identity key is damaged")]
+    Identity,
+    /// A transport could not be made.
+    #[error("cannot start the {0} transport: {1}")]
+    Transport(&'static str, String),
+}
+
+/// What happened on the network.
+#[derive(Debug)]
+pub enum NetEvent {
+    /// We listen here.
+    Listening(Multiaddr),
+    /// We cannot listen here, or do not any more; it is tried again.
+    ListenerFailed {
+        /// Where.
+        address: Multiaddr,
+        /// Why.
+        error: String,
+        /// What kind of error the system gave.
+        kind: Option<io::ErrorKind>,
+    },
+    /// A connection to an allowed peer stands.
+    ConnectionUp {
+        /// Whom to.
+        peer: PeerKey,
+        /// Its number.
+        connection: ConnectionId,
+        /// Who dialled.
+        dialled: Dialled,
+        /// The other end.
+        address: Multiaddr,
+    },
+    /// A connection is gone.
+    ConnectionDown {
+        /// Whose.
+        peer: PeerKey,
+        /// Its number.
+        connection: ConnectionId,
+    },
+    /// A wanted peer could not be reached; it is tried again.
+    DialFailed {
+        /// Whom.
+        peer: PeerKey,
+        /// Why.
+        error: String,
+    },
+    /// A peer opened a handshake substream.
+    HandshakeIncoming {
+        /// Who.
+        peer: PeerKey,
+        /// The peer's newest connection: `libp2p-stream` does not say which one brought the substream.
+        connection: ConnectionId,
+        /// Its odd number.
+        attempt: AttemptId,
+    },
+    /// Our handshake substream is open.
+    HandshakeOpened {
+        /// To whom.
+        peer: PeerKey,
+        /// Its number.
+        attempt: AttemptId,
+    },
+    /// Our handshake substream could not be opened.
+    HandshakeFailed {
+        /// To whom.
+        peer: PeerKey,
+        /// Its number.
+        attempt: AttemptId,
+    },
+    /// A handshake message.
+    HandshakeMessage {
+        /// Whose.
+        peer: PeerKey,
+        /// On which substream.
+        attempt: AttemptId,
+        /// The message without its length.
+        bytes: Vec<u8>,
+    },
+    /// The peer closed or reset a handshake substream.
+    HandshakeClosed {
+        /// Whose.
+        peer: PeerKey,
+        /// Which.
+        attempt: AttemptId,
+    },
+    /// The round trip of a libp2p ping.
+    RoundTrip {
+        /// To whom.
+        peer: PeerKey,
+        /// How long.
+        time: Duration,
+    },
+}
+
+/// A handle to the swarm's task; the task ends when the last handle is dropped.
+#[derive(Clone)]
+pub struct Net {
+    commands: mpsc::Sender<Command>,
+    drops: Arc<DropCounters>,
+    clock: fn() -> Time,
+}
+
+/// Starts the swarm on the current tokio runtime.
+///
+/// # Errors
+/// [`NetError`]; a port in use is no error here but a [`NetEvent::ListenerFailed`].
+pub fn start(config: NetConfig) -> Result<(Net, mpsc::Receiver<NetEvent>), NetError> {
+    let (commands, command_queue) = mpsc::channel(COMMANDS);
+    let (events, event_queue) = mpsc::channel(EVENTS);
+    let (drops, clock) = (Arc::clone(&config.drops), config.clock);
+    let task = task::Task::new(config, command_queue, events)?;
+    tokio::spawn(task.run());
+    Ok((Net { commands, drops, clock }, event_queue))
+}
+
+impl Net {
+    /// Lets a peer connect, and gives what carries frames to it. Frames from it arrive under `slot`.
+    pub async fn allow(&self, peer: PeerKey, slot: PeerSlot) -> Arc<StreamCarrier> {
+        let carrier = Arc::new(StreamCarrier::new(Arc::clone(&self.drops), self.clock));
+        self.send(Command::Allow { peer, slot, carrier: Arc::clone(&carrier) }).await;
+        carrier
+    }
+
+    /// Forbids a peer; its connections are closed when this returns.
+    pub async fn disallow(&self, peer: PeerKey) {
+        let (done, closed) = oneshot::channel();
+        self.send(Command::Disallow { peer, done }).await;
+        let _ = closed.await;
+    }
+
+    /// Dials a peer at these addresses until it is connected, and again whenever it is not.
+    pub async fn dial(&self, peer: PeerKey, addresses: Vec<Multiaddr>) {
+        self.send(Command::Dial { peer, addresses }).await;
+    }
+
+    /// Dials a wanted peer now, even though a connection stands.
+    pub async fn dial_another(&self, peer: PeerKey) {
+        self.send(Command::DialAnother { peer }).await;
+    }
+
+    /// Stops dialling a peer and closes its connections.
+    pub async fn hang_up(&self, peer: PeerKey) {
+        self.send(Command::HangUp { peer }).await;
+    }
+
+    /// The network changed: dial every wanted peer now.
+    pub async fn kick(&self) {
+        self.send(Command::Kick).await;
+    }
+
+    /// Opens a handshake substream; the answer is an event.
+    pub async fn open_handshake(&self, peer: PeerKey, attempt: AttemptId) {
+        self.send(Command::OpenHandshake { peer, attempt }).await;
+    }
+
+    /// Sends a handshake message.
+    pub async fn send_handshake(&self, peer: PeerKey, attempt: AttemptId, bytes: Vec<u8>) {
+        self.send(Command::SendHandshake { peer, attempt, bytes }).await;
+    }
+
+    /// Ends a handshake substream.
+    pub async fn close_handshake(&self, peer: PeerKey, attempt: AttemptId, how: Close) {
+        self.send(Command::CloseHandshake { peer, attempt, how }).await;
+    }
+
+    async fn send(&self, command: Command) {
+        // The task ends only after the last handle, unless the runtime shuts down; then nothing matters any more.
+        let _ = self.commands.send(command).await;
+    }
+}

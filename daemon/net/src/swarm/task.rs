@@ -1,0 +1,338 @@
+//! The task that owns the swarm.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use libp2p::core::ConnectedPoint;
+use libp2p::identity::Keypair;
+use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
+use libp2p::swarm::{ConnectionId as SwarmConnection, SwarmEvent};
+use libp2p::{Multiaddr, PeerId, Stream, Swarm};
+use libp2p_stream::IncomingStreams;
+use node::crypto::RandomSource;
+use node::peer_key::PeerKey;
+use node::router::PeerSlot;
+use node::time::Time;
+use node::tunnel::{AttemptId, Close, ConnectionId, Dialled};
+use os::random::SystemRandom;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+use super::behaviour::{self, Behaviour, Event};
+use super::dialer::{Dialer, is_outer};
+use super::handshakes::{Handshakes, TUNNEL};
+use super::listeners::Listeners;
+use super::{EVENTS, NetConfig, NetError, NetEvent};
+use crate::peer_id;
+use crate::stream::{DATA, Inbound, StreamCarrier, read_frames};
+
+/// Room for the messages of handshakes in flight; a full queue holds their readers up.
+const HANDSHAKE_EVENTS: usize = 64;
+
+pub(super) enum Command {
+    Allow { peer: PeerKey, slot: PeerSlot, carrier: Arc<StreamCarrier> },
+    Disallow { peer: PeerKey, done: oneshot::Sender<()> },
+    Dial { peer: PeerKey, addresses: Vec<Multiaddr> },
+    DialAnother { peer: PeerKey },
+    HangUp { peer: PeerKey },
+    Kick,
+    OpenHandshake { peer: PeerKey, attempt: AttemptId },
+    SendHandshake { peer: PeerKey, attempt: AttemptId, bytes: Vec<u8> },
+    CloseHandshake { peer: PeerKey, attempt: AttemptId, how: Close },
+}
+
+pub(super) struct Task {
+    swarm: Swarm<Behaviour>,
+    control: libp2p_stream::Control,
+    tunnel_streams: IncomingStreams,
+    data_streams: IncomingStreams,
+    listeners: Listeners,
+    dialer: Dialer,
+    handshakes: Handshakes,
+    /// What the handshake substreams have to say; it goes out behind what the swarm said before.
+    handshake_events: mpsc::Receiver<NetEvent>,
+    peers: HashMap<PeerId, Peer>,
+    connections: BTreeMap<ConnectionId, (SwarmConnection, PeerId)>,
+    last_connection: u64,
+    /// What did not fit the queue yet; while it is long the swarm waits.
+    outbox: VecDeque<NetEvent>,
+    commands: mpsc::Receiver<Command>,
+    events: mpsc::Sender<NetEvent>,
+    inbound: Arc<Inbound>,
+    inner: Vec<ipnet::IpNet>,
+    clock: fn() -> Time,
+}
+
+struct Peer {
+    key: PeerKey,
+    slot: PeerSlot,
+    carrier: Arc<StreamCarrier>,
+    writer: JoinHandle<()>,
+    /// Reads the peer's newest data substream; a newer one replaces it.
+    reader: Option<JoinHandle<()>>,
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        self.writer.abort();
+        if let Some(reader) = &self.reader {
+            reader.abort();
+        }
+    }
+}
+
+impl Task {
+    pub(super) fn new(
+        mut config: NetConfig,
+        commands: mpsc::Receiver<Command>,
+        events: mpsc::Sender<NetEvent>,
+    ) -> Result<Self, NetError> {
+        let identity = Keypair::ed25519_from_bytes(&mut *config.identity_seed).map_err(|_| NetError::Identity)?;
+        let swarm = behaviour::swarm(identity)?;
+        let mut control = swarm.behaviour().stream.new_control();
+        let mut accept =
+            |protocol| control.accept(protocol).map_err(|error| NetError::Transport("stream", error.to_string()));
+        let (tunnel_streams, data_streams) = (accept(TUNNEL)?, accept(DATA)?);
+        let (handshake_sender, handshake_events) = mpsc::channel(HANDSHAKE_EVENTS);
+        Ok(Self {
+            swarm,
+            control,
+            tunnel_streams,
+            data_streams,
+            listeners: Listeners::new(&config),
+            dialer: Dialer::default(),
+            handshakes: Handshakes::new(handshake_sender),
+            handshake_events,
+            peers: HashMap::new(),
+            connections: BTreeMap::new(),
+            last_connection: 0,
+            outbox: VecDeque::new(),
+            commands,
+            events,
+            inbound: config.inbound,
+            inner: config.inner,
+            clock: config.clock,
+        })
+    }
+
+    pub(super) async fn run(mut self) {
+        loop {
+            self.keep_listening();
+            self.dial_due();
+            let pause = self.pause();
+            let waiting = !self.outbox.is_empty();
+            let full = self.outbox.len() >= EVENTS;
+            let events = self.events.clone();
+            tokio::select! {
+                command = self.commands.recv() => match command {
+                    Some(command) => self.obey(command),
+                    None => return,
+                },
+                permit = events.reserve(), if waiting => match (permit, self.outbox.pop_front()) {
+                    (Ok(permit), Some(event)) => permit.send(event),
+                    (Err(_), _) | (_, None) => return,
+                },
+                event = self.swarm.select_next_some(), if !full => self.on_swarm(event),
+                Some((peer, stream)) = self.tunnel_streams.next(), if !full => self.on_tunnel_stream(peer, stream),
+                Some((peer, stream)) = self.data_streams.next(), if !full => self.on_data_stream(peer, stream),
+                Some(event) = self.handshake_events.recv(), if !full => self.outbox.push_back(event),
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+
+    fn pause(&self) -> Duration {
+        const LONG: Duration = Duration::from_secs(3600);
+        let deadline = self.dialer.deadline().into_iter().chain(self.listeners.deadline()).min();
+        deadline.map_or(LONG, |deadline| deadline.saturating_since((self.clock)()))
+    }
+
+    fn keep_listening(&mut self) {
+        let now = (self.clock)();
+        for (address, error) in self.listeners.listen(now, |address| self.swarm.listen_on(address)) {
+            let kind = match &error {
+                libp2p::TransportError::Other(error) => Some(innermost_kind(error)),
+                libp2p::TransportError::MultiaddrNotSupported(_) => None,
+            };
+            self.outbox.push_back(NetEvent::ListenerFailed { address, error: error.to_string(), kind });
+        }
+    }
+
+    fn dial_due(&mut self) {
+        for (peer, addresses) in self.dialer.due((self.clock)()) {
+            self.dial(peer, addresses, PeerCondition::DisconnectedAndNotDialing);
+        }
+    }
+
+    fn dial(&mut self, peer: PeerId, addresses: Vec<Multiaddr>, condition: PeerCondition) {
+        let addresses = addresses.into_iter().filter(|address| is_outer(address, &self.inner)).collect();
+        let options = DialOpts::peer_id(peer).condition(condition).addresses(addresses).build();
+        if let Err(error) = self.swarm.dial(options) {
+            self.dial_failed(peer, error.to_string());
+        }
+    }
+
+    fn dial_failed(&mut self, peer: PeerId, error: String) {
+        self.dialer.failed(&peer, (self.clock)(), random());
+        if let Some(key) = self.peers.get(&peer).map(|peer| peer.key) {
+            self.outbox.push_back(NetEvent::DialFailed { peer: key, error });
+        }
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Allow { peer, slot, carrier } => self.allow(peer, slot, carrier),
+            Command::Disallow { peer, done } => {
+                let id = peer_id::from_key(peer);
+                self.dialer.forget(&id);
+                self.handshakes.close_all(peer);
+                self.swarm.behaviour_mut().allowed.disallow_peer(id);
+                self.peers.remove(&id);
+                let _ = done.send(());
+            }
+            Command::Dial { peer, addresses } => {
+                self.dialer.want(peer_id::from_key(peer), addresses, (self.clock)());
+            }
+            Command::DialAnother { peer } => {
+                let id = peer_id::from_key(peer);
+                if let Some(addresses) = self.dialer.addresses(&id) {
+                    self.dial(id, addresses, PeerCondition::NotDialing);
+                }
+            }
+            Command::HangUp { peer } => {
+                let id = peer_id::from_key(peer);
+                self.dialer.forget(&id);
+                // An error means that there is no connection to close.
+                let _ = self.swarm.disconnect_peer_id(id);
+            }
+            Command::Kick => self.dialer.kick((self.clock)()),
+            Command::OpenHandshake { peer, attempt } => {
+                self.handshakes.open(peer, peer_id::from_key(peer), attempt, self.control.clone());
+            }
+            Command::SendHandshake { peer, attempt, bytes } => self.handshakes.send(peer, attempt, bytes),
+            Command::CloseHandshake { peer, attempt, how } => self.handshakes.close(peer, attempt, how),
+        }
+    }
+
+    fn allow(&mut self, key: PeerKey, slot: PeerSlot, carrier: Arc<StreamCarrier>) {
+        let id = peer_id::from_key(key);
+        self.swarm.behaviour_mut().allowed.allow_peer(id);
+        let writer = tokio::spawn(Arc::clone(&carrier).run(id, self.control.clone()));
+        carrier.set_open(self.swarm.is_connected(&id));
+        self.peers.insert(id, Peer { key, slot, carrier, writer, reader: None });
+    }
+
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "libp2p's enum grows; the news not named here is of no consequence"
+    )]
+    fn on_swarm(&mut self, event: SwarmEvent<Event>) {
+        match event {
+            SwarmEvent::NewListenAddr { address, .. } => self.outbox.push_back(NetEvent::Listening(address)),
+            SwarmEvent::ListenerClosed { listener_id, reason, .. } => {
+                if let Some(address) = self.listeners.closed(listener_id, (self.clock)()) {
+                    let (error, kind) = match reason {
+                        Ok(()) => ("it was closed".to_owned(), None),
+                        Err(error) => (error.to_string(), Some(innermost_kind(&error))),
+                    };
+                    self.outbox.push_back(NetEvent::ListenerFailed { address, error, kind });
+                }
+            }
+            SwarmEvent::ListenerError { error, .. } => tracing::debug!(%error, "a listener reported an error"),
+            SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => {
+                self.connected(peer_id, connection_id, &endpoint);
+            }
+            SwarmEvent::ConnectionClosed { peer_id, connection_id, num_established, .. } => {
+                self.disconnected(peer_id, connection_id, num_established);
+            }
+            SwarmEvent::OutgoingConnectionError { peer_id: Some(peer), error, .. } => {
+                tracing::debug!(%error, "dialling failed");
+                self.dial_failed(peer, error.to_string());
+            }
+            SwarmEvent::Behaviour(Event::Ping(ping)) => {
+                if let (Ok(time), Some(peer)) = (ping.result, self.peers.get(&ping.peer)) {
+                    self.outbox.push_back(NetEvent::RoundTrip { peer: peer.key, time });
+                }
+            }
+            // Dials begun, addresses observed, strangers refused.
+            _ => {}
+        }
+    }
+
+    fn connected(&mut self, id: PeerId, connection: SwarmConnection, endpoint: &ConnectedPoint) {
+        let Some(peer) = self.peers.get(&id) else { return };
+        self.last_connection += 1;
+        let number = ConnectionId(self.last_connection);
+        self.connections.insert(number, (connection, id));
+        self.dialer.connected(&id, (self.clock)());
+        peer.carrier.set_open(true);
+        let dialled = if endpoint.is_dialer() { Dialled::ByUs } else { Dialled::ByPeer };
+        let address = endpoint.get_remote_address().clone();
+        self.outbox.push_back(NetEvent::ConnectionUp { peer: peer.key, connection: number, dialled, address });
+    }
+
+    fn disconnected(&mut self, id: PeerId, connection: SwarmConnection, left: u32) {
+        let number = self.connections.iter().find(|(_, (swarm, _))| *swarm == connection).map(|(number, _)| *number);
+        if let Some(number) = number {
+            self.connections.remove(&number);
+            if let Some(peer) = self.peers.get(&id) {
+                self.outbox.push_back(NetEvent::ConnectionDown { peer: peer.key, connection: number });
+            }
+        }
+        if left == 0 {
+            self.dialer.disconnected(&id, (self.clock)(), random());
+            if let Some(peer) = self.peers.get(&id) {
+                peer.carrier.set_open(false);
+            }
+        }
+    }
+
+    fn on_tunnel_stream(&mut self, id: PeerId, stream: Stream) {
+        let newest = self.connections.iter().rev().find(|(_, (_, peer))| *peer == id);
+        // Dropping the stream resets it: nothing is read from who is not in the table.
+        let (Some(peer), Some((&connection, _))) = (self.peers.get(&id), newest) else { return };
+        let key = peer.key;
+        let attempt = self.handshakes.next_incoming();
+        self.outbox.push_back(NetEvent::HandshakeIncoming { peer: key, connection, attempt });
+        self.handshakes.accept(key, attempt, stream);
+    }
+
+    fn on_data_stream(&mut self, id: PeerId, stream: Stream) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let (slot, inbound) = (peer.slot, Arc::clone(&self.inbound));
+        let reader = tokio::spawn(async move {
+            if let Err(error) = read_frames(stream, slot, &inbound).await {
+                tracing::debug!(%error, "a data substream ended");
+            }
+        });
+        if let Some(older) = peer.reader.replace(reader) {
+            older.abort();
+        }
+    }
+}
+
+/// What the system said, beneath the wrappings of the transports.
+fn innermost_kind(error: &io::Error) -> io::ErrorKind {
+    let mut kind = error.kind();
+    let mut source = error.get_ref().map(|inner| inner as &(dyn std::error::Error + 'static));
+    while let Some(inner) = source {
+        source = match inner.downcast_ref::<io::Error>() {
+            Some(error) => {
+                kind = error.kind();
+                error.get_ref().map(|inner| inner as &(dyn std::error::Error + 'static))
+            }
+            None => inner.source(),
+        };
+    }
+    kind
+}
+
+/// Jitter. Without randomness the pause is the longest; nothing secret depends on it.
+fn random() -> u64 {
+    let mut bytes = [0xff; 8];
+    let _ = SystemRandom.fill(&mut bytes);
+    u64::from_le_bytes(bytes)
+}

@@ -1,0 +1,203 @@
+//! Swarms on loopback: connecting in either order, refusing strangers, handshake messages, frames.
+
+#![expect(clippy::unwrap_used, reason = "a test ends at what it did not expect")]
+#![expect(clippy::wildcard_enum_match_arm, reason = "a test waits for one kind of event")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use net::stream::Inbound;
+use net::swarm::{Net, NetConfig, NetEvent, Tcp};
+use net::{Multiaddr, peer_id};
+use node::crypto::Identity;
+use node::drops::DropCounters;
+use node::peer_key::PeerKey;
+use node::router::PeerSlot;
+use node::secret::{HeapStore, SecretKey32, SecretStore};
+use node::tunnel::{AttemptId, Close, Dialled};
+use tokio::sync::mpsc;
+use zeroize::Zeroizing;
+
+const LIMIT: Duration = Duration::from_secs(20);
+
+struct Host {
+    net: Net,
+    events: mpsc::Receiver<NetEvent>,
+    key: PeerKey,
+    quic: Multiaddr,
+    tcp: Multiaddr,
+}
+
+fn key(seed: u8) -> PeerKey {
+    Identity::from_seed(HeapStore.keep(SecretKey32::new([seed; 32])).unwrap()).unwrap().public()
+}
+
+fn start(seed: u8, port: u16) -> (Net, mpsc::Receiver<NetEvent>) {
+    let drops = Arc::new(DropCounters::default());
+    let config = NetConfig {
+        identity_seed: Zeroizing::new([seed; 32]),
+        listen: vec!["127.0.0.1".parse().unwrap()],
+        port,
+        tcp: Tcp::Listen,
+        inner: vec![],
+        inbound: Arc::new(Inbound::new(Arc::clone(&drops))),
+        drops,
+        clock: os::clock::boottime,
+    };
+    net::swarm::start(config).unwrap()
+}
+
+impl Host {
+    async fn new(seed: u8) -> Self {
+        let (net, mut events) = start(seed, 0);
+        let (mut quic, mut tcp) = (None, None);
+        while quic.is_none() || tcp.is_none() {
+            if let NetEvent::Listening(address) = tokio::time::timeout(LIMIT, events.recv()).await.unwrap().unwrap() {
+                if address.to_string().contains("quic") { quic = Some(address) } else { tcp = Some(address) }
+            }
+        }
+        Self { net, events, key: key(seed), quic: quic.unwrap(), tcp: tcp.unwrap() }
+    }
+
+    /// The next event that `pick` takes; others are passed over.
+    async fn next<T>(&mut self, what: &str, mut pick: impl FnMut(NetEvent) -> Option<T>) -> T {
+        let found = async {
+            loop {
+                let event = self.events.recv().await.expect("the swarm runs");
+                if let Some(found) = pick(event) {
+                    return found;
+                }
+            }
+        };
+        tokio::time::timeout(LIMIT, found).await.unwrap_or_else(|_| panic!("{what} did not happen in time"))
+    }
+
+    async fn connected(&mut self) -> Dialled {
+        self.next("a connection", |event| match event {
+            NetEvent::ConnectionUp { dialled, .. } => Some(dialled),
+            _ => None,
+        })
+        .await
+    }
+
+    async fn message(&mut self) -> (AttemptId, Vec<u8>) {
+        self.next("a message", |event| match event {
+            NetEvent::HandshakeMessage { attempt, bytes, .. } => Some((attempt, bytes)),
+            _ => None,
+        })
+        .await
+    }
+}
+
+async fn meet(a: &mut Host, b: &mut Host, address: Multiaddr) {
+    a.net.allow(b.key, PeerSlot(1)).await;
+    b.net.allow(a.key, PeerSlot(1)).await;
+    a.net.dial(b.key, vec![address]).await;
+    assert_eq!(a.connected().await, Dialled::ByUs);
+    assert_eq!(b.connected().await, Dialled::ByPeer);
+}
+
+#[tokio::test]
+async fn handshake_messages_pass_both_ways_over_quic_and_over_tcp() {
+    for pick in [|b: &Host| b.quic.clone(), |b: &Host| b.tcp.clone()] {
+        let (mut a, mut b) = (Host::new(1).await, Host::new(2).await);
+        let address = pick(&b);
+        meet(&mut a, &mut b, address).await;
+        let ours = AttemptId(2);
+        a.net.open_handshake(b.key, ours).await;
+        a.next("the substream", |e| matches!(e, NetEvent::HandshakeOpened { .. }).then_some(())).await;
+        a.net.send_handshake(b.key, ours, vec![7; 1272]).await;
+        let theirs = b
+            .next("the peer's substream", |event| match event {
+                NetEvent::HandshakeIncoming { attempt, .. } => Some(attempt),
+                _ => None,
+            })
+            .await;
+        assert_eq!(theirs.0 % 2, 1, "the caller's numbers are odd");
+        assert_eq!(b.message().await, (theirs, vec![7; 1272]));
+        b.net.send_handshake(a.key, theirs, vec![8; 1240]).await;
+        assert_eq!(a.message().await, (ours, vec![8; 1240]));
+        a.net.send_handshake(b.key, ours, vec![9; 88]).await;
+        a.net.close_handshake(b.key, ours, Close::Finish).await;
+        assert_eq!(b.message().await, (theirs, vec![9; 88]), "what was sent before the end arrives");
+        b.next("the end", |e| matches!(e, NetEvent::HandshakeClosed { .. }).then_some(())).await;
+    }
+}
+
+#[tokio::test]
+async fn a_peer_that_starts_later_is_reached_by_itself() {
+    let mut a = Host::new(3).await;
+    // A port that nobody listens on yet.
+    let port = std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    a.net.allow(key(4), PeerSlot(1)).await;
+    a.net.dial(key(4), vec![format!("/ip4/127.0.0.1/tcp/{port}").parse().unwrap()]).await;
+    a.next("a failed dial", |e| matches!(e, NetEvent::DialFailed { .. }).then_some(())).await;
+    let (late, _events) = start(4, port);
+    late.allow(a.key, PeerSlot(1)).await;
+    assert_eq!(a.connected().await, Dialled::ByUs);
+}
+
+#[tokio::test]
+async fn a_stranger_gets_nothing() {
+    let (mut a, mut b) = (Host::new(5).await, Host::new(6).await);
+    a.net.allow(b.key, PeerSlot(1)).await;
+    a.net.dial(b.key, vec![b.quic.clone()]).await;
+    // The transport connects; the other side then closes it, and knows nothing of it.
+    a.next("the refusal", |e| matches!(e, NetEvent::ConnectionDown { .. } | NetEvent::DialFailed { .. }).then_some(()))
+        .await;
+    assert!(!matches!(b.events.try_recv(), Ok(NetEvent::ConnectionUp { .. })));
+}
+
+#[tokio::test]
+async fn a_peer_that_is_forbidden_later_is_cut_off() {
+    let (mut a, mut b) = (Host::new(7).await, Host::new(8).await);
+    let address = b.quic.clone();
+    meet(&mut a, &mut b, address).await;
+    b.net.disallow(a.key).await;
+    a.next("the end", |e| matches!(e, NetEvent::ConnectionDown { .. }).then_some(())).await;
+}
+
+#[tokio::test]
+async fn a_listener_survives_its_sessions() {
+    let mut b = Host::new(9).await;
+    let address = b.quic.clone();
+    b.net.allow(key(10), PeerSlot(1)).await;
+    for _ in 0..20 {
+        let mut a = Host::new(10).await;
+        a.net.allow(b.key, PeerSlot(1)).await;
+        a.net.dial(b.key, vec![address.clone()]).await;
+        assert_eq!(a.connected().await, Dialled::ByUs);
+        assert_eq!(b.connected().await, Dialled::ByPeer);
+    }
+}
+
+#[tokio::test]
+async fn a_port_in_use_is_said_and_tried_again() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let (_net, mut events) = start(11, taken.local_addr().unwrap().port());
+    let failed = async {
+        loop {
+            if let Some(NetEvent::ListenerFailed { kind, .. }) = events.recv().await {
+                return kind;
+            }
+        }
+    };
+    let kind = tokio::time::timeout(LIMIT, failed).await.unwrap();
+    assert_eq!(kind, Some(std::io::ErrorKind::AddrInUse));
+    drop(taken);
+    let listening = async {
+        loop {
+            if let Some(NetEvent::Listening(address)) = events.recv().await
+                && address.to_string().contains("tcp")
+            {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(LIMIT, listening).await.unwrap();
+}
+
+#[tokio::test]
+async fn peer_ids_are_those_of_libp2p() {
+    assert!(peer_id::format(key(1)).starts_with("12D3KooW"));
+}

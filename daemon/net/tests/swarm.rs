@@ -177,13 +177,13 @@ async fn a_port_in_use_is_said_and_tried_again() {
     let (_net, mut events) = start(11, taken.local_addr().unwrap().port());
     let failed = async {
         loop {
-            if let Some(NetEvent::ListenerFailed { kind, .. }) = events.recv().await {
-                return kind;
+            if let Some(NetEvent::ListenerFailed { error, .. }) = events.recv().await {
+                return error;
             }
         }
     };
-    let kind = tokio::time::timeout(LIMIT, failed).await.unwrap();
-    assert_eq!(kind, Some(std::io::ErrorKind::AddrInUse));
+    let error = tokio::time::timeout(LIMIT, failed).await.unwrap();
+    assert!(error.contains("in use"), "{error}");
     drop(taken);
     let listening = async {
         loop {

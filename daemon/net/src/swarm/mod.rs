@@ -9,7 +9,6 @@ mod handshakes;
 mod listeners;
 mod task;
 
-use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -81,8 +80,6 @@ pub enum NetEvent {
         address: Multiaddr,
         /// Why.
         error: String,
-        /// What kind of error the system gave.
-        kind: Option<io::ErrorKind>,
     },
     /// A connection to an allowed peer stands.
     ConnectionUp {

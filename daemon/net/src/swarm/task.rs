@@ -1,7 +1,6 @@
 //! The task that owns the swarm.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -153,11 +152,7 @@ impl Task {
     fn keep_listening(&mut self) {
         let now = (self.clock)();
         for (address, error) in self.listeners.listen(now, |address| self.swarm.listen_on(address)) {
-            let kind = match &error {
-                libp2p::TransportError::Other(error) => Some(innermost_kind(error)),
-                libp2p::TransportError::MultiaddrNotSupported(_) => None,
-            };
-            self.outbox.push_back(NetEvent::ListenerFailed { address, error: error.to_string(), kind });
+            self.outbox.push_back(NetEvent::ListenerFailed { address, error: error.to_string() });
         }
     }
 
@@ -234,11 +229,8 @@ impl Task {
             SwarmEvent::NewListenAddr { address, .. } => self.outbox.push_back(NetEvent::Listening(address)),
             SwarmEvent::ListenerClosed { listener_id, reason, .. } => {
                 if let Some(address) = self.listeners.closed(listener_id, (self.clock)()) {
-                    let (error, kind) = match reason {
-                        Ok(()) => ("it was closed".to_owned(), None),
-                        Err(error) => (error.to_string(), Some(innermost_kind(&error))),
-                    };
-                    self.outbox.push_back(NetEvent::ListenerFailed { address, error, kind });
+                    let error = reason.err().map_or_else(|| "it was closed".to_owned(), |error| error.to_string());
+                    self.outbox.push_back(NetEvent::ListenerFailed { address, error });
                 }
             }
             SwarmEvent::ListenerError { error, .. } => tracing::debug!(%error, "a listener reported an error"),
@@ -312,22 +304,6 @@ impl Task {
             older.abort();
         }
     }
-}
-
-/// What the system said, beneath the wrappings of the transports.
-fn innermost_kind(error: &io::Error) -> io::ErrorKind {
-    let mut kind = error.kind();
-    let mut source = error.get_ref().map(|inner| inner as &(dyn std::error::Error + 'static));
-    while let Some(inner) = source {
-        source = match inner.downcast_ref::<io::Error>() {
-            Some(error) => {
-                kind = error.kind();
-                error.get_ref().map(|inner| inner as &(dyn std::error::Error + 'static))
-            }
-            None => inner.source(),
-        };
-    }
-    kind
 }
 
 /// Jitter. Without randomness the pause is the longest; nothing secret depends on it.

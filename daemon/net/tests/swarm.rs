@@ -183,7 +183,7 @@ async fn a_port_in_use_is_said_and_tried_again() {
         }
     };
     let error = tokio::time::timeout(LIMIT, failed).await.unwrap();
-    assert!(error.contains("in use"), "{error}");
+    assert!(error.contains("in use"), "got {error:?}");
     drop(taken);
     let listening = async {
         loop {

@@ -152,7 +152,7 @@ impl Task {
     fn keep_listening(&mut self) {
         let now = (self.clock)();
         for (address, error) in self.listeners.listen(now, |address| self.swarm.listen_on(address)) {
-            self.outbox.push_back(NetEvent::ListenerFailed { address, error: error.to_string() });
+            self.outbox.push_back(NetEvent::ListenerFailed { address, error: told(&error) });
         }
     }
 
@@ -166,7 +166,7 @@ impl Task {
         let addresses = addresses.into_iter().filter(|address| is_outer(address, &self.inner)).collect();
         let options = DialOpts::peer_id(peer).condition(condition).addresses(addresses).build();
         if let Err(error) = self.swarm.dial(options) {
-            self.dial_failed(peer, error.to_string());
+            self.dial_failed(peer, told(&error));
         }
     }
 
@@ -229,7 +229,7 @@ impl Task {
             SwarmEvent::NewListenAddr { address, .. } => self.outbox.push_back(NetEvent::Listening(address)),
             SwarmEvent::ListenerClosed { listener_id, reason, .. } => {
                 if let Some(address) = self.listeners.closed(listener_id, (self.clock)()) {
-                    let error = reason.err().map_or_else(|| "it was closed".to_owned(), |error| error.to_string());
+                    let error = reason.err().map_or_else(|| "it was closed".to_owned(), |error| told(&error));
                     self.outbox.push_back(NetEvent::ListenerFailed { address, error });
                 }
             }
@@ -242,7 +242,7 @@ impl Task {
             }
             SwarmEvent::OutgoingConnectionError { peer_id: Some(peer), error, .. } => {
                 tracing::debug!(%error, "dialling failed");
-                self.dial_failed(peer, error.to_string());
+                self.dial_failed(peer, told(&error));
             }
             SwarmEvent::Behaviour(Event::Ping(ping)) => {
                 if let (Ok(time), Some(peer)) = (ping.result, self.peers.get(&ping.peer)) {
@@ -304,6 +304,12 @@ impl Task {
             older.abort();
         }
     }
+}
+
+/// The innermost cause that says something: libp2p wraps the system's words, and some wrappings say nothing.
+fn told(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).filter(|text| !text.is_empty()).last().unwrap_or_else(|| format!("{error:?}"))
 }
 
 /// Jitter. Without randomness the pause is the longest; nothing secret depends on it.

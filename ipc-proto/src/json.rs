@@ -1,0 +1,168 @@
+//! JSON lines: `{"v":1,"id":…,"cmd":"status"}` → `{"id":…,"schema":1,"reply":"status",…}`.
+
+use serde_json::{Map, Value};
+
+use crate::error::{ErrorBody, ErrorCode};
+use crate::limits::{MAX_DEPTH, MAX_LINE, SCHEMA, VERSION};
+use crate::message::{Reply, Request};
+use crate::verb::VERBS;
+
+/// A request with the caller's own id, which the reply repeats.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RequestLine {
+    /// Anything, or null.
+    pub id: Value,
+    /// What is asked.
+    pub request: Request,
+}
+
+/// Reads one line, without its line break.
+///
+/// # Errors
+/// The id, as far as it could be read, and the [`ErrorBody`] to answer with.
+pub fn read_request(line: &[u8]) -> Result<RequestLine, (Value, ErrorBody)> {
+    let bad = |message: String| ErrorBody::new(ErrorCode::BadRequest, message);
+    if line.len() > MAX_LINE {
+        return Err((
+            Value::Null,
+            ErrorBody::new(ErrorCode::TooLarge, format!("a request has at most {MAX_LINE} bytes")),
+        ));
+    }
+    if depth(line) > MAX_DEPTH {
+        return Err((Value::Null, bad(format!("a request nests at most {MAX_DEPTH} deep"))));
+    }
+    let mut object: Map<String, Value> =
+        serde_json::from_slice(line).map_err(|error| (Value::Null, bad(format!("no JSON object: {error}"))))?;
+    let id = object.remove("id").unwrap_or(Value::Null);
+    let version = object.remove("v").unwrap_or(Value::from(VERSION));
+    if version != VERSION {
+        let error = ErrorBody::new(
+            ErrorCode::VersionMismatch,
+            format!("request version {version}, this daemon speaks {VERSION}"),
+        );
+        return Err((id, error.hint("use the cryprq of the same version as the daemon")));
+    }
+    let Some(name) = object.get("cmd").and_then(Value::as_str) else {
+        return Err((id, bad("the request has no \"cmd\"".into())));
+    };
+    if !VERBS.iter().any(|verb| verb.name == name) {
+        let known: Vec<_> = VERBS.iter().map(|verb| verb.name).collect();
+        let error = ErrorBody::new(ErrorCode::UnknownVerb, format!("there is no verb '{}'", name.escape_debug()));
+        return Err((id, error.hint(format!("the verbs are {}", known.join(", ")))));
+    }
+    match serde_json::from_value(Value::Object(object)) {
+        Ok(request) => Ok(RequestLine { id, request }),
+        Err(error) => Err((id, bad(error.to_string()))),
+    }
+}
+
+/// One line for a request, without its line break.
+pub fn write_request(line: &RequestLine) -> String {
+    let mut object = object_of(&line.request);
+    object.insert("v".into(), VERSION.into());
+    object.insert("id".into(), line.id.clone());
+    Value::Object(object).to_string()
+}
+
+/// One line for a reply or a refusal, without its line break.
+pub fn write_reply(id: &Value, reply: &Result<Reply, ErrorBody>) -> String {
+    let mut object = match reply {
+        Ok(reply) => object_of(reply),
+        Err(error) => Map::from_iter([("error".to_owned(), Value::Object(object_of(error)))]),
+    };
+    object.insert("id".into(), id.clone());
+    object.insert("schema".into(), SCHEMA.into());
+    Value::Object(object).to_string()
+}
+
+/// Reads a reply line.
+///
+/// # Errors
+/// The daemon's refusal, or [`ErrorCode::VersionMismatch`] when the line is no reply of this version.
+pub fn read_reply(line: &[u8]) -> Result<Reply, ErrorBody> {
+    let foreign = |error: serde_json::Error| {
+        ErrorBody::new(ErrorCode::VersionMismatch, format!("the daemon's answer is not understood: {error}"))
+            .hint("use the cryprq of the same version as the daemon")
+    };
+    let mut object: Map<String, Value> = serde_json::from_slice(line).map_err(foreign)?;
+    if let Some(error) = object.remove("error") {
+        return Err(serde_json::from_value(error).map_err(foreign)?);
+    }
+    serde_json::from_value(Value::Object(object)).map_err(foreign)
+}
+
+fn object_of(value: &impl serde::Serialize) -> Map<String, Value> {
+    match serde_json::to_value(value) {
+        Ok(Value::Object(object)) => object,
+        // Our messages are structs with string keys.
+        Ok(_) | Err(_) => Map::new(),
+    }
+}
+
+/// How deep brackets nest, without parsing: strings are passed over.
+fn depth(line: &[u8]) -> usize {
+    let (mut depth, mut deepest, mut in_string, mut escaped) = (0usize, 0, false, false);
+    for &byte in line {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            b'{' | b'[' if !in_string => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b'}' | b']' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(line: &str) -> ErrorCode {
+        read_request(line.as_bytes()).unwrap_err().1.code
+    }
+
+    #[test]
+    fn each_verb_of_the_table_reads_back_as_written() {
+        for verb in VERBS {
+            let peer = if verb.name == "peer_accept_chain_reset" { r#","peer":"gateway""# } else { "" };
+            let level = if verb.name == "log_level" { r#","level":"debug""# } else { "" };
+            let line = format!(r#"{{"v":1,"id":7,"cmd":"{}"{peer}{level}}}"#, verb.name);
+            let read = read_request(line.as_bytes()).unwrap();
+            assert_eq!((read.request.name(), read.request.tier(), &read.id), (verb.name, verb.tier, &Value::from(7)));
+            assert_eq!(read_request(write_request(&read).as_bytes()).unwrap(), read);
+        }
+    }
+
+    #[test]
+    fn attack_08_malformed_requests_are_refused_by_name() {
+        assert_eq!(refusal("nonsense"), ErrorCode::BadRequest);
+        assert_eq!(refusal("[]"), ErrorCode::BadRequest);
+        assert_eq!(refusal("{}"), ErrorCode::BadRequest);
+        assert_eq!(refusal(r#"{"cmd":"statsu"}"#), ErrorCode::UnknownVerb);
+        assert_eq!(refusal(r#"{"cmd":"status","path":"/etc/passwd"}"#), ErrorCode::BadRequest);
+        assert_eq!(refusal(r#"{"v":2,"cmd":"status"}"#), ErrorCode::VersionMismatch);
+        assert_eq!(
+            refusal(&format!(r#"{{"cmd":"status","id":{}1{}}}"#, "[".repeat(9), "]".repeat(9))),
+            ErrorCode::BadRequest
+        );
+        assert_eq!(refusal(&format!(r#"{{"cmd":"{}"}}"#, "x".repeat(MAX_LINE))), ErrorCode::TooLarge);
+        assert!(read_request(br#"{"cmd":"status","id":"[[[[[[[[[[\"[["}"#).is_ok(), "brackets in strings do not nest");
+    }
+
+    #[test]
+    fn replies_and_refusals_read_back_and_carry_id_and_schema() {
+        let reply = Ok(Reply::Hello { version: "0.1.0".into() });
+        let line = write_reply(&Value::from("a"), &reply);
+        let value: Value = serde_json::from_str(&line).unwrap();
+        assert_eq!((&value["id"], &value["schema"], &value["reply"]), (&"a".into(), &1.into(), &"hello".into()));
+        assert_eq!(read_reply(line.as_bytes()), reply);
+        let refused = Err(ErrorBody::new(ErrorCode::PermissionDenied, "no").hint("sudo cryprq down"));
+        assert_eq!(read_reply(write_reply(&Value::Null, &refused).as_bytes()), refused);
+        assert_eq!(read_reply(b"?").unwrap_err().code, ErrorCode::VersionMismatch);
+    }
+}

@@ -5,7 +5,7 @@ use zeroize::Zeroizing;
 use super::error::{HandshakeError, M1Refused};
 use super::params::Params;
 use super::transcript::{Agreed, Parties, Role, Schedule, base_secret, noise_psk, start_noise};
-use super::wire::{M1_HEADER, M1Header, m2_header, m4_header, split_m3};
+use super::wire::{M1_HEADER, M1Header, header_bytes, m2_header, m4_header, split_m3};
 use super::{ChainId, ChainKey, EpochSecrets, HandshakeContext, MAX_MESSAGE, ReceiverIndex, tlv};
 use crate::crypto::ENCAPSULATION_KEY_LEN;
 
@@ -59,7 +59,7 @@ impl Responder {
         m1: &[u8],
     ) -> Result<(Self, Vec<u8>), HandshakeError> {
         let parties = Parties::of(context, Role::Responder);
-        let mut noise = start_noise(Role::Responder, parties, &header.to_bytes(), context.random)?;
+        let mut noise = start_noise(Role::Responder, parties, &header_bytes(m1)?, context.random)?;
         let mut payload = Zeroizing::new(vec![0; m1.len()]);
         let length = noise.read_message(&m1[M1_HEADER..], &mut payload).map_err(|_| HandshakeError::Decrypt)?;
         let too_short = || HandshakeError::Length(m1.len());

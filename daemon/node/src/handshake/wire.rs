@@ -133,6 +133,11 @@ impl M1Header {
     }
 }
 
+/// M1's header as it was received: it goes into the prologue byte for byte, also what this side would write otherwise.
+pub(super) fn header_bytes(m1: &[u8]) -> Result<[u8; M1_HEADER], HandshakeError> {
+    split_header::<M1_HEADER>(m1).map(|(header, _)| *header)
+}
+
 pub(super) fn m2_header(local: ReceiverIndex, remote: ReceiverIndex) -> [u8; M2_HEADER] {
     let mut out = [0; M2_HEADER];
     out[0] = TYPE_M2;

@@ -1,1 +1,5 @@
-//! CrypRQ.
+//! What the tests of CrypRQ share.
+
+pub mod exchange;
+pub mod reference;
+pub mod seams;

@@ -71,7 +71,7 @@ impl fmt::Debug for PeerKey {
     }
 }
 
-const fn hex32(text: &[u8; 64]) -> [u8; 32] {
+pub(crate) const fn hex32(text: &[u8; 64]) -> [u8; 32] {
     const fn nibble(c: u8) -> u8 {
         if c >= b'a' { c - b'a' + 10 } else { c - b'0' }
     }

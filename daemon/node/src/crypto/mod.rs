@@ -4,11 +4,13 @@ mod hkdf;
 mod identity;
 mod kem;
 mod noise;
+mod self_test;
 
 pub use hkdf::{ct_eq, exp, extract, hmac_sha256, sha256};
 pub use identity::{Identity, SignatureError, verify_strict};
 pub use kem::{AwsLcKem, CIPHERTEXT_LEN, ENCAPSULATION_KEY_LEN, Kem768, KemError, KemSecret};
 pub(crate) use noise::Resolver;
+pub use self_test::{SelfTestError, self_test};
 
 /// Where secret random bytes come from: the operating system in a daemon, a script in vectors and simulation.
 pub trait RandomSource: Send {

@@ -1,1 +1,11 @@
-//! CrypRQ.
+//! `cryprqd`: configuration, the control task that owns everything, the control socket.
+
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+pub mod config;
+pub mod ipc;
+pub mod logging;
+pub mod run;
+pub mod state_dir;
+pub mod supervisor;

@@ -18,6 +18,7 @@ pub mod epoch;
 pub mod frame;
 pub mod handshake;
 pub mod packet;
+pub mod pairing;
 pub mod peer_key;
 pub mod receiver;
 pub mod router;

@@ -72,6 +72,33 @@ pub fn wake(waker: Waker) -> Wake {
     Box::new(move || waker.wake())
 }
 
+/// Packets from nowhere, for a host without inner traffic of its own.
+pub struct Nothing(crossbeam_channel::Receiver<()>);
+
+/// A source that never gives a packet, and what ends it.
+pub fn nothing() -> (Nothing, Wake) {
+    let (stop, stopped) = bounded(1);
+    (Nothing(stopped), Box::new(move || _ = stop.try_send(())))
+}
+
+impl PacketSource for Nothing {
+    fn read_batch(&mut self, _batch: &mut PacketBatch) -> io::Result<()> {
+        // Whether it was told to stop or its other end is gone: it is over.
+        let _ = self.0.recv();
+        Err(io::ErrorKind::Interrupted.into())
+    }
+}
+
+/// Packets to nowhere.
+#[derive(Debug, Clone, Copy)]
+pub struct Nowhere;
+
+impl PacketSink for Nowhere {
+    fn write(&mut self, _packet: &[u8]) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}
+
 /// What the loops are made of.
 pub struct PlaneParts {
     /// Packets of the host.

@@ -1,0 +1,163 @@
+//! From a configuration to a running daemon, and out again.
+
+use std::os::unix::net::UnixListener as StdListener;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context;
+use cryprq_ipc_proto::paths::CONTROL_SOCKET;
+use net::plane::{PacketSink, PacketSource, Plane, PlaneParts, Wake};
+use net::stream::Inbound;
+use net::swarm::{NetConfig, NetEvent};
+use node::crypto::Identity;
+use node::drops::DropCounters;
+use node::pairing::{default_ipv4, inner_ipv6, overlay};
+use node::secret::SecretStore;
+use node::tunnel::TunnelLimits;
+use os::clock::boottime;
+use os::memory::{Locked, LockedStore};
+use tokio::net::UnixListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+
+use crate::config::{Config, Ingress, MemoryRule, OwnIpv4};
+use crate::ipc::{Authority, serve};
+use crate::logging::LogLevel;
+use crate::state_dir::{self, StateDir};
+use crate::supervisor::{Interface, OwnAddresses, Parts, Supervisor, undo};
+
+/// Places for secrets: the identity, and per peer a PSK and two chain keys while one is replaced.
+const SECRETS_BESIDE_PEERS: usize = 8;
+const SECRETS_PER_PEER: usize = 5;
+const CALLS: usize = 64;
+
+/// What is done before the first thread, while the process still has every right that it was given.
+pub struct Prepared {
+    config: Config,
+    state: StateDir,
+    socket: StdListener,
+    socket_path: PathBuf,
+}
+
+/// Opens the state folder and the control socket.
+///
+/// # Errors
+/// What is missing and what mends it.
+pub fn prepare(config: Config, runtime_dir: &Path) -> anyhow::Result<Prepared> {
+    let state = StateDir::open(&config.state_dir)?;
+    if !runtime_dir.exists() {
+        std::os::unix::fs::DirBuilderExt::mode(&mut std::fs::DirBuilder::new(), 0o755)
+            .create(runtime_dir)
+            .with_context(|| format!("cannot make {}", runtime_dir.display()))?;
+        // The umask is tight; the folder is for everybody to enter, the socket in it is not.
+        std::fs::set_permissions(runtime_dir, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+    }
+    let socket_path = runtime_dir.join(CONTROL_SOCKET);
+    let group = os::users::group_id(&config.group)?;
+    let mode = if group.is_some() { 0o660 } else { 0o600 };
+    let socket = os::sockets::listen(&socket_path, mode, group)?;
+    socket.set_nonblocking(true)?;
+    Ok(Prepared { config, state, socket, socket_path })
+}
+
+/// Runs until SIGTERM or SIGINT. `limits` are the protocol's in a daemon; tests lower them.
+///
+/// # Errors
+/// Why the daemon could not start.
+pub async fn run(prepared: Prepared, limits: TunnelLimits, log: LogLevel) -> anyhow::Result<()> {
+    let Prepared { config, state, socket, socket_path } = prepared;
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    undo(state.journal()?).await.context("cannot undo what an earlier run left")?;
+    let store = secret_store(&config)?;
+    let seed = state.identity_seed()?;
+    let identity = Arc::new(state_dir::identity(&seed, &*store)?);
+    let own = own_addresses(&config, &identity);
+
+    let drops = Arc::new(DropCounters::default());
+    let inbound = Arc::new(Inbound::new(Arc::clone(&drops)));
+    let (net, events) = net::swarm::start(NetConfig {
+        identity_seed: seed,
+        listen: config.listen.clone(),
+        port: config.port,
+        tcp: config.tcp,
+        inner: vec![overlay().into(), config.ipv4.into()],
+        inbound: Arc::clone(&inbound),
+        drops: Arc::clone(&drops),
+        clock: boottime,
+    })?;
+    let (source, sink, wake, interface) = ingress(&config, &own, &state).await?;
+    let plane = Plane::start(PlaneParts { source, sink, wake, inbound, drops, clock: boottime })?;
+    let authority = Authority::new(config.access.clone(), config.group.clone());
+    let parts = Parts { config, limits, identity, store, state, net, plane, interface, own, log };
+    let supervisor = Supervisor::start(parts).await?;
+
+    let (calls, call_queue) = mpsc::channel(CALLS);
+    let server = tokio::spawn(serve(UnixListener::from_std(socket)?, authority, calls));
+    tracing::info!("ready");
+    // Without systemd nobody listens, which is no error.
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    let stop = async {
+        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+    };
+    work(supervisor, events, call_queue, stop).await;
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    server.abort();
+    let _ = std::fs::remove_file(socket_path);
+    Ok(())
+}
+
+async fn work(
+    supervisor: Supervisor,
+    events: mpsc::Receiver<NetEvent>,
+    calls: mpsc::Receiver<crate::ipc::Call>,
+    stop: impl Future<Output = ()>,
+) {
+    supervisor.run(events, calls, stop).await;
+    tracing::info!("stopped");
+}
+
+fn secret_store(config: &Config) -> anyhow::Result<Arc<dyn SecretStore>> {
+    let (store, locked) = LockedStore::new(SECRETS_BESIDE_PEERS + SECRETS_PER_PEER * config.peers.len())?;
+    match (locked, config.memory) {
+        (Locked::Yes, _) => {}
+        (Locked::No, MemoryRule::Warn) => tracing::warn!("secrets cannot be locked into memory: raise RLIMIT_MEMLOCK"),
+        (Locked::No, MemoryRule::Refuse) => {
+            anyhow::bail!("secrets cannot be locked into memory, which memory.strict demands: raise RLIMIT_MEMLOCK")
+        }
+    }
+    Ok(Arc::new(store))
+}
+
+fn own_addresses(config: &Config, identity: &Identity) -> OwnAddresses {
+    let ipv4 = match config.address {
+        OwnIpv4::Derived => default_ipv4(identity.public(), config.ipv4),
+        OwnIpv4::Fixed(address) => Some(address),
+        OwnIpv4::None => None,
+    };
+    OwnAddresses { ipv6: inner_ipv6(identity.public()), ipv4 }
+}
+
+type Ends = (Box<dyn PacketSource>, Box<dyn PacketSink>, Wake, Option<Interface>);
+
+async fn ingress(config: &Config, own: &OwnAddresses, state: &StateDir) -> anyhow::Result<Ends> {
+    match config.ingress {
+        Ingress::Tun => {
+            let (interface, tun) = Interface::open(&config.interface, config.mtu, own, state.journal()?).await?;
+            let (sink, wake) = (tun.try_clone()?, net::plane::wake(tun.waker()));
+            Ok((Box::new(tun), Box::new(sink), wake, Some(interface)))
+        }
+        Ingress::None => {
+            let (source, wake) = net::plane::nothing();
+            Ok((Box::new(source), Box::new(net::plane::Nowhere), wake, None))
+        }
+    }
+}
+
+/// Undoes what an earlier run left, without starting anything.
+///
+/// # Errors
+/// What could not be undone.
+pub async fn cleanup(config: &Config) -> anyhow::Result<()> {
+    let state = StateDir::open(&config.state_dir)?;
+    undo(state.journal()?).await
+}

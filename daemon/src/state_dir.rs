@@ -1,0 +1,148 @@
+//! The state folder: identity, journal, lock (`docs/config.md`).
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use node::crypto::{Identity, RandomSource};
+use node::secret::{SecretKey32, SecretStore};
+use os::files::{self, FileError};
+use os::journal::{self, Journal};
+use os::random::SystemRandom;
+use zeroize::Zeroizing;
+
+const SEED: usize = 32;
+
+/// An open state folder. One daemon at a time has it.
+#[derive(Debug)]
+pub struct StateDir {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl StateDir {
+    /// Makes the folder if need be, checks that nobody else may enter it, and takes its lock.
+    ///
+    /// # Errors
+    /// When another daemon has it, or others could read it.
+    pub fn open(path: &Path) -> anyhow::Result<Self> {
+        files::ensure_private_dir(path)?;
+        let lock = journal::lock(&path.join("lock"))?;
+        Ok(Self { path: path.to_owned(), _lock: lock })
+    }
+
+    /// The identity key: read, or made at the first start.
+    ///
+    /// # Errors
+    /// When the file is damaged, or others could read it, or there is no randomness.
+    pub fn identity_seed(&self) -> anyhow::Result<Zeroizing<[u8; SEED]>> {
+        let path = self.path.join("identity.key");
+        match files::read_secret(&path, SEED as u64 + 1) {
+            Ok(bytes) => {
+                let seed = <[u8; SEED]>::try_from(bytes.as_slice());
+                let seed = seed.ok().with_context(|| {
+                    format!(
+                        "{} does not hold {SEED} bytes: restore it, or move it away for a new identity",
+                        path.display()
+                    )
+                })?;
+                Ok(Zeroizing::new(seed))
+            }
+            Err(error) if error.kind() == Some(io::ErrorKind::NotFound) => {
+                let mut seed = Zeroizing::new([0; SEED]);
+                SystemRandom.fill(&mut *seed)?;
+                files::create_secret(&path, &*seed)?;
+                Ok(seed)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The journal of system changes.
+    ///
+    /// # Errors
+    /// When it is damaged or of a later version.
+    pub fn journal(&self) -> anyhow::Result<Journal> {
+        Ok(Journal::open(&self.path.join("journal.jsonl"))?)
+    }
+
+    /// The names of the peers that the administrator took down.
+    ///
+    /// # Errors
+    /// When the file is damaged.
+    pub fn down(&self) -> anyhow::Result<Vec<String>> {
+        let path = self.path.join("wishes.toml");
+        let bytes = match files::read_secret(&path, 1 << 20) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == Some(io::ErrorKind::NotFound) => return Ok(Vec::new()),
+            Err(error) => return Err(error.into()),
+        };
+        let wishes: Wishes = toml::from_str(std::str::from_utf8(&bytes)?)
+            .with_context(|| format!("{} is damaged: remove it to connect every peer", path.display()))?;
+        anyhow::ensure!(wishes.version == 1, "{} was written by a later version", path.display());
+        Ok(wishes.down)
+    }
+
+    /// Keeps which peers are down over restarts.
+    ///
+    /// # Errors
+    /// When the disk is full; the old file stays then.
+    pub fn set_down(&self, down: Vec<String>) -> Result<(), FileError> {
+        let text = toml::to_string(&Wishes { version: 1, down }).unwrap_or_default();
+        files::write_atomically(&self.path.join("wishes.toml"), text.as_bytes())
+    }
+}
+
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wishes {
+    version: u32,
+    down: Vec<String>,
+}
+
+/// Puts the seed into the store and derives the identity.
+///
+/// # Errors
+/// When the store is full or the key is none that a peer would accept.
+pub fn identity(seed: &[u8; SEED], store: &dyn SecretStore) -> anyhow::Result<Identity> {
+    Ok(Identity::from_seed(store.keep(SecretKey32::new(*seed))?)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_identity_is_made_once_and_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state");
+        let first = *StateDir::open(&path).unwrap().identity_seed().unwrap();
+        assert_ne!(first, [0; 32]);
+        assert_eq!(*StateDir::open(&path).unwrap().identity_seed().unwrap(), first);
+        files::write_atomically(&path.join("identity.key"), &[1; 31]).unwrap();
+        assert!(StateDir::open(&path).unwrap().identity_seed().unwrap_err().to_string().contains("32 bytes"));
+    }
+
+    #[test]
+    fn wishes_outlive_the_daemon_and_a_later_version_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state");
+        let state = StateDir::open(&path).unwrap();
+        assert!(state.down().unwrap().is_empty());
+        state.set_down(vec!["gateway".into()]).unwrap();
+        drop(state);
+        let state = StateDir::open(&path).unwrap();
+        assert_eq!(state.down().unwrap(), ["gateway"]);
+        files::write_atomically(&path.join("wishes.toml"), b"version = 2\ndown = []\n").unwrap();
+        assert!(state.down().is_err());
+    }
+
+    #[test]
+    fn a_second_daemon_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state");
+        let _first = StateDir::open(&path).unwrap();
+        assert!(StateDir::open(&path).unwrap_err().to_string().contains("another cryprqd"));
+    }
+}

@@ -1,0 +1,70 @@
+//! What local callers ask for.
+
+use cryprq_ipc_proto::error::{ErrorBody, ErrorCode};
+use cryprq_ipc_proto::message::{Reply, Request};
+use net::peer_id;
+use node::router::PeerSlot;
+use node::tunnel::{Input, Want};
+
+use super::Supervisor;
+use crate::ipc::Call;
+
+impl Supervisor {
+    pub(super) async fn answer(&mut self, call: &Call) -> Result<Reply, ErrorBody> {
+        let uid = call.caller.credentials.as_ref().map(|credentials| credentials.uid);
+        let verb = call.request.name();
+        match &call.request {
+            Request::Hello {} => return Ok(Reply::Hello { version: env!("CARGO_PKG_VERSION").into() }),
+            Request::Status {} => return Ok(Reply::Status(Box::new(self.status()))),
+            Request::Up { peer } => self.want(peer.as_deref(), Want::Up).await?,
+            Request::Down { peer } => self.want(peer.as_deref(), Want::Down).await?,
+            Request::Rotate { peer } => self.tell(peer.as_deref(), || Input::Rotate).await?,
+            Request::Reconnect { peer } => {
+                self.net.kick().await;
+                self.tell(peer.as_deref(), || Input::Reconnect).await?;
+            }
+            Request::PeerAcceptChainReset { peer } => self.tell(Some(peer), || Input::AcceptChainReset).await?,
+            Request::LogLevel { level } => {
+                self.log.set(level).map_err(|error| ErrorBody::new(ErrorCode::BadRequest, error))?;
+            }
+        }
+        tracing::info!(uid, verb, "changed by a local caller");
+        Ok(Reply::Done {})
+    }
+
+    async fn want(&mut self, peer: Option<&str>, want: Want) -> Result<(), ErrorBody> {
+        for slot in self.named(peer)? {
+            self.set_wanted(slot, want).await;
+        }
+        let down = self.peers.values().filter(|peer| peer.want == Want::Down && peer.config.up);
+        let down = down.map(|peer| peer.config.name.clone()).collect();
+        self.state.set_down(down).map_err(|error| {
+            ErrorBody::new(ErrorCode::Internal, format!("done, but it will not outlive a restart: {error}"))
+        })
+    }
+
+    async fn tell(&mut self, peer: Option<&str>, input: impl Fn() -> Input) -> Result<(), ErrorBody> {
+        for slot in self.named(peer)? {
+            self.feed(slot, input()).await;
+        }
+        Ok(())
+    }
+
+    /// The peers that a caller names: by name, PeerId, or the beginning of one PeerId; all of them without a name.
+    fn named(&self, name: Option<&str>) -> Result<Vec<PeerSlot>, ErrorBody> {
+        let Some(name) = name else { return Ok(self.peers.keys().copied().collect()) };
+        let by_name = self.peers.iter().find(|(_, peer)| peer.config.name == name);
+        if let Some((&slot, _)) = by_name {
+            return Ok(vec![slot]);
+        }
+        let ids = self.peers.iter().filter(|(_, peer)| peer_id::format(peer.config.key).starts_with(name));
+        let found: Vec<_> = ids.map(|(slot, _)| *slot).collect();
+        if found.len() == 1 && !name.is_empty() {
+            return Ok(found);
+        }
+        let known: Vec<_> = self.peers.values().map(|peer| peer.config.name.as_str()).collect();
+        let what = if found.is_empty() { "no peer is" } else { "more than one peer is" };
+        let error = ErrorBody::new(ErrorCode::UnknownPeer, format!("{what} called '{}'", name.escape_debug()));
+        Err(error.hint(format!("the peers are: {}", known.join(", "))))
+    }
+}

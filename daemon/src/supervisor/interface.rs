@@ -1,0 +1,107 @@
+//! The TUN interface: made with the daemon, journalled, undone with it.
+
+use std::io;
+
+use anyhow::Context;
+use ipnet::IpNet;
+use os::journal::{Change, Journal, Undo};
+use os::network::Network;
+use os::tun::{Tun, TunConfig};
+
+use super::OwnAddresses;
+
+/// A TUN interface with its addresses.
+pub struct Interface {
+    network: Network,
+    index: u32,
+    name: String,
+    journal: Journal,
+}
+
+impl Interface {
+    /// Makes the interface after noting it in the journal, and brings it up with our addresses.
+    ///
+    /// # Errors
+    /// What failed and what mends it.
+    pub async fn open(name: &str, mtu: u16, own: &OwnAddresses, mut journal: Journal) -> anyhow::Result<(Self, Tun)> {
+        journal.note(Change::Link { name: name.to_owned() })?;
+        let tun = Tun::open(&TunConfig { name: name.to_owned() }).map_err(|error| {
+            let hint = if error.kind() == io::ErrorKind::NotFound {
+                "load the driver: modprobe tun"
+            } else if error.kind() == io::ErrorKind::PermissionDenied {
+                "run as root, or with CAP_NET_ADMIN"
+            } else if error.kind() == io::ErrorKind::ResourceBusy {
+                "another program has it: choose another network.interface"
+            } else {
+                "see network.interface in the configuration"
+            };
+            anyhow::anyhow!("cannot make the interface {name}: {error}; {hint}")
+        })?;
+        let network = Network::open()?;
+        let index = network.index_of(name).await?.context("the interface vanished")?;
+        network.set_up(index, mtu).await?;
+        for address in own.all() {
+            // Below 1280 bytes there is no IPv6 (RFC 8200, section 5).
+            if address.is_ipv4() || mtu >= 1280 {
+                network.add_address(index, address.into()).await?;
+            }
+        }
+        Ok((Self { network, index, name: name.to_owned(), journal }, tun))
+    }
+
+    /// Routes a peer's prefix to the interface.
+    ///
+    /// # Errors
+    /// The system's refusal.
+    pub async fn add_route(&self, prefix: IpNet) -> anyhow::Result<()> {
+        Ok(self.network.add_route(self.index, prefix).await?)
+    }
+
+    /// The networks that this host is connected to besides the tunnel; no peer may claim to be in one.
+    ///
+    /// # Errors
+    /// The system's refusal.
+    pub async fn direct_networks(&self) -> anyhow::Result<Vec<IpNet>> {
+        let attached = self.network.addresses().await?;
+        let others = attached.into_iter().filter(|attached| attached.interface != self.index);
+        Ok(others.map(|attached| attached.address.trunc()).filter(|net| net.prefix_len() > 0).collect())
+    }
+
+    /// The interface went with its last handle; the journal is brought up to date.
+    pub async fn close(mut self) {
+        // What fails here is in the journal and dealt with at the next start.
+        if self.network.remove_link(&self.name).await.is_ok() {
+            let _ = self.journal.undo_all(&mut Undone);
+        }
+    }
+}
+
+/// Undoes what an earlier run left, for the next start and for `cryprqd --cleanup`.
+///
+/// # Errors
+/// What could not be undone; it stays in the journal.
+pub async fn undo(mut journal: Journal) -> anyhow::Result<()> {
+    if journal.changes().is_empty() {
+        return Ok(());
+    }
+    let network = Network::open()?;
+    for change in journal.changes() {
+        match change {
+            Change::Link { name } => network.remove_link(name).await?,
+            Change::Socket { path } => match std::fs::remove_file(path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
+                Ok(()) | Err(_) => {}
+            },
+        }
+    }
+    Ok(journal.undo_all(&mut Undone)?)
+}
+
+/// For changes that were undone already: undoing links is asynchronous, and the journal is not.
+struct Undone;
+
+impl Undo for Undone {
+    fn undo(&mut self, _change: &Change) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,67 @@
+//! What `status` says.
+
+use std::collections::BTreeMap;
+
+use cryprq_ipc_proto::message::{Addresses, HealthItem, PathStatus, PeerStatus, Status};
+use net::peer_id;
+use os::clock::boottime;
+
+use super::Supervisor;
+use super::peer::Peer;
+
+impl Supervisor {
+    /// Notes something that a person should know; it stays until the fault is gone.
+    pub(super) fn note(&mut self, code: &'static str, text: String, hint: &str) {
+        let since = jiff::Timestamp::now().to_string();
+        let item = HealthItem { code: code.into(), since, text, hint: Some(hint.into()) };
+        self.health.entry(code).and_modify(|old| old.text.clone_from(&item.text)).or_insert(item);
+    }
+
+    pub(super) fn status(&self) -> Status {
+        let drops = self.plane.drops().snapshot();
+        Status {
+            version: env!("CARGO_PKG_VERSION").into(),
+            peer_id: peer_id::format(self.identity.public()),
+            name: self.config.name.clone(),
+            addresses: Addresses { ipv4: self.own.ipv4, ipv6: self.own.ipv6 },
+            state: "running".into(),
+            since: self.since.to_string(),
+            ingress: self.config.ingress.name().into(),
+            listen: self.listening.clone(),
+            health: self.health.values().cloned().collect(),
+            drops: drops.into_iter().map(|(reason, count)| (reason.name().to_owned(), count)).collect(),
+            peers: self.peers.values().map(peer_status).collect(),
+        }
+    }
+}
+
+fn peer_status(peer: &Peer) -> PeerStatus {
+    let now = boottime();
+    let tunnel = peer.tunnel.status(now);
+    let milliseconds = |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    let epoch = tunnel.epoch.as_ref();
+    let address = peer.connections.values().next_back();
+    let round_trip = tunnel.round_trip.or(peer.round_trip);
+    let path = epoch.zip(address).map(|(epoch, address)| PathStatus {
+        kind: "stream".into(),
+        address: address.to_string(),
+        rtt_ms: round_trip.map(|time| time.as_secs_f64() * 1000.0),
+        mtu: epoch.mtu,
+    });
+    PeerStatus {
+        id: peer_id::format(peer.config.key),
+        name: peer.config.name.clone(),
+        state: tunnel.state.name().into(),
+        path,
+        cipher: epoch.map(|epoch| epoch.cipher.name().into()),
+        last_authentic_ms: tunnel.last_received.map(|at| milliseconds(now.saturating_since(at))),
+        next_rotation_ms: epoch.map(|epoch| milliseconds(epoch.next_rotation)),
+        rotations: tunnel.handshakes,
+        rx_bytes: peer.stats.rx_bytes(),
+        tx_bytes: peer.stats.tx_bytes(),
+        allowed_ips: peer.config.allowed_ips.iter().map(ToString::to_string).collect(),
+        psk: peer.config.psk.is_some(),
+        chain_resets: peer.chain_resets,
+        failures: tunnel.failures.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect::<BTreeMap<_, _>>(),
+    }
+}

@@ -41,6 +41,12 @@ pub struct Inputs {
     pub tlv_r: Vec<u8>,
     /// What I says that it speaks at most.
     pub max_version_i: u8,
+    /// Overwrites the start of the encapsulation key in M1, to spoil it.
+    pub ek_prefix: Vec<u8>,
+    /// The seeds that sign: each side's own, unless it forges.
+    pub sign_seed_i: [u8; 32],
+    /// As above.
+    pub sign_seed_r: [u8; 32],
 }
 
 /// Everything that follows from [`Inputs`].
@@ -68,8 +74,9 @@ pub const LABELS: [&str; 6] = ["hs i2r", "hs r2i", "data i2r", "data r2i", "chai
 
 /// Runs the handshake of 6.4.
 pub fn run(inputs: &Inputs) -> Values {
-    let sides = [inputs.initiator_seed, inputs.responder_seed].map(|seed| SigningKey::from_bytes(&seed));
-    let public = [sides[0].verifying_key().to_bytes(), sides[1].verifying_key().to_bytes()];
+    let public = [inputs.initiator_seed, inputs.responder_seed]
+        .map(|seed| SigningKey::from_bytes(&seed).verifying_key().to_bytes());
+    let signers = [inputs.sign_seed_i, inputs.sign_seed_r].map(|seed| SigningKey::from_bytes(&seed));
     let (dk, ek) = mlkem768::generate_key_pair(inputs.kem_seed).into_parts();
     let header = m1_header(inputs);
     let prologue = [b"CrypRQ tunnel v1", &public[0][..], &public[1], &[0; 32], &header].concat();
@@ -77,7 +84,8 @@ pub fn run(inputs: &Inputs) -> Values {
     let mut noise = Noise::new(&prologue);
     let (ei, er) = (public_x25519(&inputs.ei), public_x25519(&inputs.er));
     noise.ephemeral(&ei);
-    let sealed = noise.encrypt(&[&inputs.params_i[..], ek.as_slice(), &inputs.tlv_i].concat());
+    let sent_ek = [&inputs.ek_prefix[..], &ek.as_slice()[inputs.ek_prefix.len()..]].concat();
+    let sealed = noise.encrypt(&[&inputs.params_i[..], &sent_ek, &inputs.tlv_i].concat());
     let m1 = [&header[..], &ei, &sealed].concat();
 
     // The ciphertext for a key that a malformed case broke is of no interest: nobody gets that far.
@@ -103,7 +111,7 @@ pub fn run(inputs: &Inputs) -> Values {
     let keys = LABELS.map(|label| exp32(&prk, label, &[]));
     let signed = |side: usize, word: &str| {
         let text = [&[0x20; 64], word.as_bytes(), &[0], &h, &public[0], &public[1]].concat();
-        sides[side].sign(&text).to_bytes()
+        signers[side].sign(&text).to_bytes()
     };
     m2.extend(seal(&keys[1], 0, &h, &signed(1, "CrypRQ tunnel v1 responder")));
     let mut m3 = vec![3, 1, 0, 0];

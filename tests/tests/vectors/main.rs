@@ -1,7 +1,9 @@
 //! The protocol's values: Appendix B of protocol.md, the published vectors, and their independent check.
 
 mod appendix_b;
+mod cases;
 mod flipped;
+mod published;
 
 use cryprq_tests::reference::Inputs;
 use data_encoding::HEXLOWER;
@@ -38,6 +40,9 @@ fn fresh() -> Inputs {
         tlv_i: Vec::new(),
         tlv_r: Vec::new(),
         max_version_i: 1,
+        ek_prefix: Vec::new(),
+        sign_seed_i: pat(0x10),
+        sign_seed_r: pat(0x40),
     }
 }
 

@@ -1,0 +1,218 @@
+//! `docs/vectors/cryprq-v1.json`: made by the product, checked against the second writing of the protocol in Rust, and
+//! recomputed by the third one in Python, which shares no code with either.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cryprq_tests::exchange::{Exchange, Message, Party, exchange};
+use cryprq_tests::reference::{self, Inputs, Values};
+use node::drops::DropCounters;
+use node::epoch::{EpochId, EpochState, Limits, Outgoing, Sealer};
+use node::frame::FrameBatch;
+use node::handshake::EpochSecrets;
+use node::packet::Checksum;
+use node::time::Time;
+use serde_json::{Value, json};
+
+use crate::cases::{Case, LATER_VERSION, Malformed, Negative, UNKNOWN_TLV, cases, malformed};
+use crate::{fresh, hex, pat, unhex};
+
+fn docs() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs")
+}
+
+/// With `CRYPRQ_WRITE_VECTORS=1` it writes the file instead.
+#[test]
+fn the_published_vectors_are_what_the_product_makes() {
+    let chain = reference::run(&fresh()).keys[4];
+    let mut all: Vec<Value> = cases(chain).iter().map(case_entry).collect();
+    all.extend(malformed().iter().map(malformed_entry));
+    all.push(json!({ "name": "pairing", "pairing": [pairing_entry()] }));
+    let mut made = serde_json::to_string_pretty(&all).expect("JSON");
+    made.push('\n');
+    let file = docs().join("vectors/cryprq-v1.json");
+    if std::env::var_os("CRYPRQ_WRITE_VECTORS").is_some() {
+        std::fs::write(&file, &made).expect("docs/vectors can be written");
+    }
+    let published = std::fs::read_to_string(&file).expect("docs/vectors/cryprq-v1.json is there");
+    assert!(published == made, "the product makes other values: see CRYPRQ_WRITE_VECTORS, and protocol.md on why not");
+}
+
+#[test]
+fn an_independent_implementation_recomputes_every_value() {
+    let Some(python) = std::env::var_os("CRYPRQ_VECTORS_PYTHON") else {
+        println!("skipped: the independent check of the vectors: tests/run prepares its Python");
+        return;
+    };
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("vectors/check_vectors.py");
+    let out = Command::new(python).arg("-B").arg(script).arg(docs()).output().expect("Python starts");
+    let text = String::from_utf8_lossy(&out.stdout);
+    assert!(out.status.success(), "{text}{}", String::from_utf8_lossy(&out.stderr));
+    let count = text.split(' ').next().and_then(|count| count.parse::<u32>().ok());
+    println!("{text}");
+    assert!(count.is_some_and(|count| count > 300), "it looked at too little: {text}");
+}
+
+fn inputs_entry(name: &str, inputs: &Inputs) -> Value {
+    json!({
+        "name": name, "suite": 1,
+        "initiator_seed": hex(&inputs.initiator_seed), "responder_seed": hex(&inputs.responder_seed),
+        "sign_seed_i": hex(&inputs.sign_seed_i), "sign_seed_r": hex(&inputs.sign_seed_r),
+        "psk": inputs.psk.map(|psk| hex(&psk)), "chain_in": inputs.chain_in.map(|chain| hex(&chain)),
+        "ei": hex(&inputs.ei), "er": hex(&inputs.er),
+        "kem_seed": hex(&inputs.kem_seed), "kem_m": hex(&inputs.kem_m), "ek_prefix": hex(&inputs.ek_prefix),
+        "idx_i": inputs.idx_i, "idx_r": inputs.idx_r, "max_version_i": inputs.max_version_i,
+        "params_i": hex(&inputs.params_i), "params_r": hex(&inputs.params_r),
+        "tlv_i": hex(&inputs.tlv_i), "tlv_r": hex(&inputs.tlv_r),
+    })
+}
+
+fn case_entry(case: &Case) -> Value {
+    let values = reference::run(&case.inputs);
+    let both = Party::both(&case.inputs, [&case.tlvs[0], &case.tlvs[1]]);
+    let mut frames = Vec::new();
+    if [LATER_VERSION, UNKNOWN_TLV].contains(&case.name) {
+        answer(case.name, &values, &both[1]);
+    } else {
+        let done = exchange(&both, |_, _| {}).expect("a good case");
+        agree(case.name, &values, &done);
+        for (direction, side) in [("i2r", &done.initiator), ("r2i", &done.responder)] {
+            frames.extend(seal(case, direction, side));
+        }
+        case.negative.iter().for_each(|negative| refuse(case.name, &both, negative));
+    }
+    let mut entry = inputs_entry(case.name, &case.inputs);
+    for (name, message) in ["m1", "m2", "m3", "m4"].iter().zip(&values.messages) {
+        entry[name] = hex(message).into();
+    }
+    for (name, value) in [
+        ("ss_kem", values.ss_kem),
+        ("th", values.th),
+        ("noise_psk", values.noise_psk),
+        ("h", values.h),
+        ("prk", values.prk),
+        ("hs_i2r", values.keys[0]),
+        ("hs_r2i", values.keys[1]),
+        ("data_i2r", values.keys[2]),
+        ("data_r2i", values.keys[3]),
+        ("chain_out", values.keys[4]),
+        ("exporter", values.keys[5]),
+    ] {
+        entry[name] = hex(&value).into();
+    }
+    entry["chain_id"] = hex(&values.chain_id).into();
+    entry["frames"] = frames.into();
+    let negative = |n: &Negative| json!({ "message": format!("m{}", n.message), "offset": n.offset, "mask": n.mask, "expect": n.expect });
+    entry["negative"] = case.negative.iter().map(negative).collect();
+    entry
+}
+
+/// What the product did is what the reference says.
+fn agree(name: &str, values: &Values, done: &Exchange) {
+    assert_eq!(done.messages, values.messages, "{name}");
+    for (side, send, receive) in [(&done.initiator, 2, 3), (&done.responder, 3, 2)] {
+        let keys = [side.send.expose(), side.receive.expose(), side.chain.expose(), &side.session];
+        assert_eq!(keys, [&values.keys[send], &values.keys[receive], &values.keys[4], &values.h], "{name}");
+    }
+}
+
+/// The product as R of an initiator that only the reference can be.
+fn answer(name: &str, values: &Values, responder: &Party) {
+    let [m1, m2, m3, m4] = &values.messages;
+    let (pending, answer) = responder.read_m1(m1).expect("a good M1");
+    assert_eq!(&answer, m2, "{name}");
+    let (_, confirmation) = pending.read_m3(m3).expect("a good M3");
+    assert_eq!(&confirmation, m4, "{name}");
+}
+
+fn refuse(name: &str, both: &[Party; 2], negative: &Negative) {
+    let messages = [Message::M1, Message::M2, Message::M3, Message::M4];
+    let fault = exchange(both, |message, bytes| {
+        if message == messages[negative.message - 1] {
+            bytes.iter_mut().skip(negative.offset).zip(unhex(negative.mask)).for_each(|(byte, mask)| *byte ^= mask);
+        }
+    });
+    let found = fault.map(drop).expect_err("a changed message is refused").name();
+    assert_eq!(found, negative.expect, "{name}: m{} at {}", negative.message, negative.offset);
+}
+
+fn seal(case: &Case, direction: &str, keys: &EpochSecrets) -> Vec<Value> {
+    let limits = Limits::standard(keys.negotiated.cipher, Duration::from_secs(300));
+    let state = Arc::new(EpochState::new(EpochId(0)));
+    let sealer = Sealer::new(&keys.send, keys.remote_index, &keys.negotiated, limits, Time::ZERO, state);
+    let mut out = FrameBatch::new(4096);
+    let mut entries = Vec::new();
+    for (counter, &size) in case.frames.iter().enumerate() {
+        out.clear();
+        let packet = packet(size);
+        if packet.is_empty() {
+            sealer.seal_empty(Time::ZERO, &mut out).expect("room");
+        } else {
+            let checksum = if case.partial { Checksum::Partial } else { Checksum::Complete };
+            let outgoing = [Outgoing { packet: &packet, checksum }];
+            sealer.seal_batch(Time::ZERO, &outgoing, &mut out, &DropCounters::default()).expect("a good key");
+        }
+        let wire = out.frames().next().expect("one frame");
+        entries.push(json!({
+            "dir": direction, "aead": keys.negotiated.cipher.name(), "counter": counter, "packet": hex(&packet),
+            "padding": keys.negotiated.padding as u8, "csum_partial": case.partial, "wire": hex(wire),
+        }));
+    }
+    entries
+}
+
+/// The beginning of an IPv4 packet that says its own length, then bytes that count.
+fn packet(size: usize) -> Vec<u8> {
+    let mut bytes: Vec<u8> = (0..size).map(|at| (at % 251) as u8).collect();
+    let [high, low] = u16::try_from(size).expect("below the MTU").to_be_bytes();
+    bytes.iter_mut().zip([0x45, 0, high, low]).for_each(|(byte, header)| *byte = header);
+    bytes
+}
+
+fn malformed_entry(case: &Malformed) -> Value {
+    let values = reference::run(&case.inputs);
+    let [initiator, responder] = Party::both(&fresh(), [&[], &[]]);
+    let fault = if case.last == 0 {
+        responder.read_m1(&values.messages[0]).map(drop).expect_err("malformed").error
+    } else {
+        let (waiting, m1) = initiator.start().expect("a good start");
+        assert_eq!(m1, values.messages[0], "{}", case.name);
+        initiator.read_m2(waiting, &values.messages[1]).map(drop).expect_err("malformed")
+    };
+    assert_eq!(fault.name(), case.expect, "{} in m{}", case.name, case.last + 1);
+    let mut entry = inputs_entry(&format!("malformed m{}: {}", case.last + 1, case.name), &case.inputs);
+    for (name, message) in ["m1", "m2"].iter().zip(&values.messages).take(case.last + 1) {
+        entry[name] = hex(message).into();
+    }
+    entry["expect"] = case.expect.into();
+    entry
+}
+
+/// The values "pairing" of Appendix B, which the Python implementation recomputes.
+fn pairing_entry() -> Value {
+    json!({
+        "inviter_seed": hex(&pat(0x40)), "joiner_seed": hex(&pat(0x10)),
+        "ticket_id": "e0e1e2e3e4e5e6e7", "secret": hex(&pat(0xc0)[..16]),
+        "addresses": [{ "ip": "203.0.113.10", "port": 41820 }],
+        "nA": hex(&pat(0xa0)), "nB": hex(&pat(0x60)),
+        "offer": { "name": "laptop", "ipv4": null, "ipv4_self": null },
+        "grant": { "name": "gateway", "ipv4": "10.86.0.2", "ipv4_self": "10.86.0.1" },
+        "pkA": "2543b92ff1095511476adc8369db6ddc933665a11978dda1404ee1066ca9559d",
+        "pkB": "7776e870b93354f2a0b24c23f2a36cc4e80e223218c1b97926fdd018396a2b9b",
+        "body": BODY, "ticket": TICKET, "K": "c45ca2fefaef4e9de884f11e0de8f5412683d78b14b6d66cedfb76cb938c6ffa",
+        "p1": P1, "p2": P2, "psk": "ef89ead1e6ead54c2d55860bbd3e9b9be29982dc521e9d43c34798be46984f19",
+        "inner_a": "fd63:7279:7072:d139:ba61:d38b:1415:4b9b", "inner_b": "fd63:7279:7072:20c9:f8b6:c000:5a5:a646",
+        "ipv4_a": "10.86.70.153", "ipv4_b": "10.86.104.46",
+    })
+}
+
+const BODY: &str = "012543b92ff1095511476adc8369db6ddc933665a11978dda1404ee1066ca9559de0e1e2e3e4e5e6e7c0c1c2c3c4c5c6\
+                    c7c8c9cacbcccdcecf010b04cb00710a9102a35ccd03";
+const TICKET: &str = "cryprq:AESUHOJP6EEVKEKHNLOIG2O3NXOJGNTFUEMXRXNBIBHOCBTMVFKZ3YHB4LR6JZPG47AMDQWDYTC4NR6IZHFMXTG\
+                      NZ3HQCCYEZMAHCCURAKRVZTIDUYLPEII";
+const P1: &str = "0101e0e1e2e3e4e5e6e7606162636465666768696a6b6c6d6e6f707172737475767778797a7b7c7d7e7f066c6170746f70\
+                  0000000000000000000049f3730f93d76b1a3c6910e300b6062dfce77295aa7fac7cdc1370354d17cd10";
+const P2: &str = "0201a0a1a2a3a4a5a6a7a8a9aaabacadaeafb0b1b2b3b4b5b6b7b8b9babbbcbdbebf0767617465776179010a560002010a\
+                  56000134edf11be8703ea417bbf6f197107473b88ab535d9777c64546305819adfd742";

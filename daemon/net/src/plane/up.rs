@@ -33,12 +33,19 @@ impl Up {
     pub(super) fn run(mut self) {
         let mut batch = PacketBatch::default();
         let mut frames = FrameBatch::new(FRAMES);
+        let mut failing = false;
         loop {
             match self.source.read_batch(&mut batch) {
-                Ok(()) => self.send(&batch, &mut frames),
+                Ok(()) => {
+                    failing = false;
+                    self.send(&batch, &mut frames);
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => return,
                 Err(error) => {
-                    tracing::warn!(%error, "the TUN device does not give packets; trying again");
+                    // Said once, not twice a second for as long as it lasts.
+                    if !std::mem::replace(&mut failing, true) {
+                        tracing::warn!(%error, "the TUN device does not give packets; trying again");
+                    }
                     std::thread::sleep(PAUSE);
                 }
             }

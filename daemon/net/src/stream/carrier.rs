@@ -63,21 +63,26 @@ impl StreamCarrier {
         let mut held_up = false;
         loop {
             self.ready.notified().await;
-            while self.take(&mut buffer, held_up) {
+            loop {
+                let frames = self.take(&mut buffer, held_up);
+                if frames == 0 {
+                    break;
+                }
                 let started = (self.clock)();
                 if stream.is_none() {
                     stream = control.open_stream(peer, DATA).await.ok();
                 }
                 let Some(open) = &mut stream else {
-                    self.drops.count(DropReason::OutNoPath);
+                    self.drops.add(DropReason::OutNoPath, frames);
                     tokio::time::sleep(REOPEN_AFTER).await;
-                    break;
+                    continue;
                 };
                 let sent = match open.write_all(&buffer).await {
                     Ok(()) => open.flush().await,
                     Err(error) => Err(error),
                 };
                 if sent.is_err() {
+                    self.drops.add(DropReason::OutNoPath, frames);
                     stream = None;
                 }
                 held_up = (self.clock)().saturating_since(started) > MAX_WAIT;
@@ -85,24 +90,25 @@ impl StreamCarrier {
         }
     }
 
-    /// Moves everything queued into `buffer`; whether there was anything.
-    fn take(&self, buffer: &mut Vec<u8>, held_up: bool) -> bool {
+    /// Moves the queued frames into `buffer`, except stale ones of a writer that was held up; how many there are.
+    fn take(&self, buffer: &mut Vec<u8>, held_up: bool) -> u64 {
         buffer.clear();
         let now = (self.clock)();
         let mut queue = self.lock();
-        let mut stale = 0;
+        let (mut taken, mut stale) = (0, 0);
         while let Some(mut frame) = queue.frames.pop_front() {
             if held_up && now.saturating_since(frame.at) > MAX_WAIT {
                 stale += 1;
             } else {
                 buffer.extend_from_slice(&frame.bytes);
+                taken += 1;
             }
             frame.bytes.clear();
             queue.spare.push(frame.bytes);
         }
         drop(queue);
         self.drops.add(DropReason::OutStale, stale);
-        !buffer.is_empty()
+        taken
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Queue> {
@@ -185,7 +191,7 @@ mod tests {
         carrier.send(&frames(MAX_FRAMES + 4));
         assert_eq!(drops.get(DropReason::OutQueueFull), 4);
         let mut buffer = Vec::new();
-        assert!(carrier.take(&mut buffer, false));
+        assert_eq!(carrier.take(&mut buffer, false), MAX_FRAMES as u64);
         assert_eq!(buffer.len(), MAX_FRAMES * (2 + 48));
         // The first frame left is the fifth that was sealed.
         assert_eq!((buffer[0], buffer[1], buffer[10]), (48, 0, 4));
@@ -193,8 +199,8 @@ mod tests {
         carrier.send(&frames(2));
         NOW.store(21_000_000, Ordering::Relaxed);
         carrier.send(&frames(1));
-        assert!(carrier.take(&mut buffer, true));
+        assert_eq!(carrier.take(&mut buffer, true), 1);
         assert_eq!((buffer.len(), drops.get(DropReason::OutStale)), (50, 2));
-        assert!(!carrier.take(&mut buffer, true));
+        assert_eq!(carrier.take(&mut buffer, true), 0);
     }
 }

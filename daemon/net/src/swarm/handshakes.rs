@@ -110,12 +110,15 @@ async fn run(
 ) {
     let (mut reader, mut writer) = stream.split();
     let reading = async {
-        while let Ok(Some(bytes)) = read_message(&mut reader).await {
-            if events.send(NetEvent::HandshakeMessage { peer, attempt, bytes }).await.is_err() {
-                return;
+        let end = loop {
+            match read_message(&mut reader).await {
+                Ok(Some(bytes)) => _ = events.send(NetEvent::HandshakeMessage { peer, attempt, bytes }).await,
+                Ok(None) => break Close::Finish,
+                Err(_) => break Close::Reset,
             }
-        }
+        };
         let _ = events.send(NetEvent::HandshakeClosed { peer, attempt }).await;
+        end
     };
     let writing = async {
         while let Some(bytes) = queue.recv().await {
@@ -129,8 +132,12 @@ async fn run(
     };
     tokio::pin!(reading, writing);
     tokio::select! {
-        // The peer is done: what we still have to send goes out until the queue ends.
-        () = &mut reading => writing.await,
+        end = &mut reading => match end {
+            // The peer is done: what we still have to send goes out until the queue ends.
+            Close::Finish => writing.await,
+            // It sent what is no message: the substream is dropped, which resets it.
+            Close::Reset => {}
+        },
         () = &mut writing => {}
     }
 }

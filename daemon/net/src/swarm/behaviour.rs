@@ -99,7 +99,9 @@ fn behaviour(key: &Keypair) -> Behaviour {
         .with_max_established_per_peer(Some(PER_PEER))
         .with_max_established(Some(TOTAL));
     // Candidates are told to peers by our own protocol, not to everybody who asks.
+    // What a peer says of itself is not kept: only addresses that the daemon names are dialled.
     let identify = identify::Config::new("/cryprq/1".into(), key.public()).with_hide_listen_addrs(true);
+    let identify = identify.with_cache_size(0);
     Behaviour {
         allowed: allow_block_list::Behaviour::default(),
         limits: connection_limits::Behaviour::new(limits),

@@ -183,7 +183,7 @@ impl Net {
         carrier
     }
 
-    /// Forbids a peer; its connections are closed when this returns.
+    /// Forbids a peer: when this returns nothing of it is read any more, and its connections are being closed.
     pub async fn disallow(&self, peer: PeerKey) {
         let (done, closed) = oneshot::channel();
         self.send(Command::Disallow { peer, done }).await;

@@ -9,7 +9,7 @@ use libp2p::core::ConnectedPoint;
 use libp2p::identity::Keypair;
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 use libp2p::swarm::{ConnectionId as SwarmConnection, SwarmEvent};
-use libp2p::{Multiaddr, PeerId, Stream, Swarm};
+use libp2p::{Multiaddr, PeerId, Stream, Swarm, ping};
 use libp2p_stream::IncomingStreams;
 use node::crypto::RandomSource;
 use node::peer_key::PeerKey;
@@ -244,13 +244,24 @@ impl Task {
                 tracing::debug!(%error, "dialling failed");
                 self.dial_failed(peer, told(&error));
             }
-            SwarmEvent::Behaviour(Event::Ping(ping)) => {
-                if let (Ok(time), Some(peer)) = (ping.result, self.peers.get(&ping.peer)) {
+            SwarmEvent::Behaviour(Event::Ping(ping)) => self.pinged(ping),
+            // Dials begun, addresses observed, strangers refused.
+            _ => {}
+        }
+    }
+
+    fn pinged(&mut self, ping: ping::Event) {
+        match ping.result {
+            Ok(time) => {
+                if let Some(peer) = self.peers.get(&ping.peer) {
                     self.outbox.push_back(NetEvent::RoundTrip { peer: peer.key, time });
                 }
             }
-            // Dials begun, addresses observed, strangers refused.
-            _ => {}
+            // TCP alone would hold a connection into the void for a quarter of an hour, and new substreams with it.
+            Err(ping::Failure::Timeout | ping::Failure::Other { .. }) => {
+                let _ = self.swarm.close_connection(ping.connection);
+            }
+            Err(ping::Failure::Unsupported) => {}
         }
     }
 

@@ -10,4 +10,5 @@ pub mod json;
 pub mod limits;
 pub mod message;
 pub mod paths;
+pub mod secret;
 pub mod verb;

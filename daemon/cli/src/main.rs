@@ -99,7 +99,15 @@ fn show(args: &Args, reply: &Reply) -> Result<Exit, ClientError> {
             let connected = status.peers.is_empty() || status.peers.iter().any(|peer| peer.state == "connected");
             Ok(if connected { Exit::Ok } else { Exit::NotConnected })
         }
-        Reply::Done {} => Ok(Exit::Ok),
+        Reply::Done {}
+        | Reply::Peers { .. }
+        | Reply::Ping { .. }
+        | Reply::Metrics { .. }
+        | Reply::Invite { .. }
+        | Reply::Invites { .. }
+        | Reply::Joined { .. }
+        | Reply::Config { .. }
+        | Reply::Reloaded { .. } => Ok(Exit::Ok),
     }
 }
 

@@ -97,11 +97,10 @@ mod tests {
 
     fn requests() -> impl Iterator<Item = (Request, Tier)> {
         VERBS.iter().map(|verb| {
-            let line = format!(r#"{{"cmd":"{}","peer":"p","level":"info"}}"#, verb.name);
-            let bare = format!(r#"{{"cmd":"{}"}}"#, verb.name);
-            let with_peer = format!(r#"{{"cmd":"{}","peer":"p"}}"#, verb.name);
-            let with_level = format!(r#"{{"cmd":"{}","level":"info"}}"#, verb.name);
-            let request = [bare, with_peer, with_level, line].iter().find_map(|l| read_request(l.as_bytes()).ok());
+            let forms = ["", r#","peer":"p""#, r#","level":"info""#, r#","ticket":"t""#, r#","invite":"i""#];
+            let request = forms
+                .iter()
+                .find_map(|fields| read_request(format!(r#"{{"cmd":"{}"{fields}}}"#, verb.name).as_bytes()).ok());
             (request.expect("one of these forms fits every verb").request, verb.tier)
         })
     }

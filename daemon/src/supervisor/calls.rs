@@ -6,7 +6,7 @@ use net::peer_id;
 use node::router::PeerSlot;
 use node::tunnel::{Input, Want};
 
-use super::Supervisor;
+use super::{Supervisor, status};
 use crate::ipc::Call;
 
 impl Supervisor {
@@ -16,6 +16,11 @@ impl Supervisor {
         match &call.request {
             Request::Hello {} => return Ok(Reply::Hello { version: env!("CARGO_PKG_VERSION").into() }),
             Request::Status {} => return Ok(Reply::Status(Box::new(self.status()))),
+            Request::Peers { peer } => {
+                let slots = self.named(peer.as_deref())?;
+                let peers = slots.iter().filter_map(|slot| self.peers.get(slot)).map(status::peer_status).collect();
+                return Ok(Reply::Peers { peers });
+            }
             Request::Up { peer } => self.want(peer.as_deref(), Want::Up).await?,
             Request::Down { peer } => self.want(peer.as_deref(), Want::Down).await?,
             Request::Rotate { peer } => self.tell(peer.as_deref(), || Input::Rotate).await?,
@@ -26,6 +31,20 @@ impl Supervisor {
             Request::PeerAcceptChainReset { peer } => self.tell(Some(peer), || Input::AcceptChainReset).await?,
             Request::LogLevel { level } => {
                 self.log.set(level).map_err(|error| ErrorBody::new(ErrorCode::BadRequest, error))?;
+            }
+            Request::Watch {}
+            | Request::Ping { .. }
+            | Request::Metrics {}
+            | Request::Invite { .. }
+            | Request::InviteList {}
+            | Request::InviteCancel { .. }
+            | Request::Join { .. }
+            | Request::PeerAdd { .. }
+            | Request::PeerSet { .. }
+            | Request::PeerRemove { .. }
+            | Request::Config {}
+            | Request::Reload {} => {
+                return Err(ErrorBody::new(ErrorCode::Unsupported, "this daemon does not do that yet"));
             }
         }
         tracing::info!(uid, verb, "changed by a local caller");

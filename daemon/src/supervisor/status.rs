@@ -35,7 +35,7 @@ impl Supervisor {
     }
 }
 
-fn peer_status(peer: &Peer) -> PeerStatus {
+pub(super) fn peer_status(peer: &Peer) -> PeerStatus {
     let now = boottime();
     let tunnel = peer.tunnel.status(now);
     let milliseconds = |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
@@ -54,14 +54,25 @@ fn peer_status(peer: &Peer) -> PeerStatus {
         state: tunnel.state.name().into(),
         path,
         cipher: epoch.map(|epoch| epoch.cipher.name().into()),
+        last_authentic: tunnel.last_received.map(|at| wall_time(now.saturating_since(at))),
         last_authentic_ms: tunnel.last_received.map(|at| milliseconds(now.saturating_since(at))),
+        handshake_at: epoch.map(|epoch| wall_time(epoch.age)),
         next_rotation_ms: epoch.map(|epoch| milliseconds(epoch.next_rotation)),
         rotations: tunnel.handshakes,
         rx_bytes: peer.stats.rx_bytes(),
         tx_bytes: peer.stats.tx_bytes(),
+        rx_bps: 0,
+        tx_bps: 0,
+        drops: BTreeMap::new(),
         allowed_ips: peer.config.allowed_ips.iter().map(ToString::to_string).collect(),
         psk: peer.config.psk.is_some(),
         chain_resets: peer.chain_resets,
         failures: tunnel.failures.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect::<BTreeMap<_, _>>(),
     }
+}
+
+/// When that was by the wall clock, RFC 3339.
+fn wall_time(ago: std::time::Duration) -> String {
+    let ago = jiff::SignedDuration::try_from(ago).unwrap_or(jiff::SignedDuration::MAX);
+    jiff::Timestamp::now().checked_sub(ago).unwrap_or(jiff::Timestamp::MIN).to_string()
 }

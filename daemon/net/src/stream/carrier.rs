@@ -42,7 +42,7 @@ struct Queued {
 }
 
 impl StreamCarrier {
-    /// A carrier whose frames go nowhere until [`Self::run`] drives it.
+    /// A carrier whose frames go nowhere until the swarm drives it.
     pub fn new(drops: Arc<DropCounters>, clock: fn() -> Time) -> Self {
         Self { queue: Mutex::default(), ready: Notify::new(), drops, clock }
     }

@@ -10,7 +10,7 @@ mod opener;
 mod replay;
 mod sealer;
 
-pub use aead::{Aead, AwsLcAead, Cipher, PortableAead};
+pub use aead::{Aead, AeadFailed, AwsLcAead, Cipher, PortableAead};
 pub use limits::{Bound, Limits};
 pub use opener::{FrameSource, Opened, Opener};
 pub use replay::{Replay, WINDOW};

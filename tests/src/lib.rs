@@ -1,6 +1,10 @@
 //! What the tests of CrypRQ share.
 
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
 pub mod exchange;
 pub mod lab;
 pub mod reference;
+pub mod repository;
 pub mod seams;

@@ -11,6 +11,8 @@
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
+// The order of a hash table differs from run to run; clippy.toml beside the manifest forbids the rest.
+#![warn(clippy::iter_over_hash_type)]
 
 pub mod crypto;
 pub mod drops;

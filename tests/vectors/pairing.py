@@ -7,12 +7,13 @@ from handshake import H, ed25519_public, exp, extract, mac
 
 
 def multiaddr_quic(ip, port):
-    """`/ip4/IP/udp/PORT/quic-v1`: codes 4, 273 and 461 as varints."""
-    return b"\4" + ipaddress.ip_address(ip).packed + b"\x91\2" + port.to_bytes(2, "big") + b"\xcd\3"
+    """`/ip4/IP/udp/PORT/quic-v1` or with `/ip6`: codes 4 or 41, 273 and 461 as varints."""
+    packed = ipaddress.ip_address(ip).packed
+    return (b"\4" if len(packed) == 4 else b"\x29") + packed + b"\x91\2" + port.to_bytes(2, "big") + b"\xcd\3"
 
 
 def person(name, ipv4, ipv4_self):
-    out = bytes([len(name)]) + name.encode()
+    out = bytes([len(name.encode())]) + name.encode()
     for address in (ipv4, ipv4_self):
         out += bytes([address is not None]) + (ipaddress.ip_address(address).packed if address else bytes(4))
     return out

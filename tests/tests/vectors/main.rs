@@ -3,6 +3,7 @@
 mod appendix_b;
 mod cases;
 mod flipped;
+mod pairing;
 mod published;
 
 use cryprq_tests::reference::Inputs;

@@ -17,7 +17,7 @@ use node::time::Time;
 use serde_json::{Value, json};
 
 use crate::cases::{Case, LATER_VERSION, Malformed, Negative, UNKNOWN_TLV, cases, malformed};
-use crate::{fresh, hex, pat, unhex};
+use crate::{fresh, hex, pairing, unhex};
 
 fn docs() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs")
@@ -29,7 +29,7 @@ fn the_published_vectors_are_what_the_product_makes() {
     let chain = reference::run(&fresh()).keys[4];
     let mut all: Vec<Value> = cases(chain).iter().map(case_entry).collect();
     all.extend(malformed().iter().map(malformed_entry));
-    all.push(json!({ "name": "pairing", "pairing": [pairing_entry()] }));
+    all.push(json!({ "name": "pairing", "pairing": pairing::entries() }));
     let mut made = serde_json::to_string_pretty(&all).expect("JSON");
     made.push('\n');
     let file = docs().join("vectors/cryprq-v1.json");
@@ -189,30 +189,3 @@ fn malformed_entry(case: &Malformed) -> Value {
     entry["expect"] = case.expect.into();
     entry
 }
-
-/// The values "pairing" of Appendix B, which the Python implementation recomputes.
-fn pairing_entry() -> Value {
-    json!({
-        "inviter_seed": hex(&pat(0x40)), "joiner_seed": hex(&pat(0x10)),
-        "ticket_id": "e0e1e2e3e4e5e6e7", "secret": hex(&pat(0xc0)[..16]),
-        "addresses": [{ "ip": "203.0.113.10", "port": 41820 }],
-        "nA": hex(&pat(0xa0)), "nB": hex(&pat(0x60)),
-        "offer": { "name": "laptop", "ipv4": null, "ipv4_self": null },
-        "grant": { "name": "gateway", "ipv4": "10.86.0.2", "ipv4_self": "10.86.0.1" },
-        "pkA": "2543b92ff1095511476adc8369db6ddc933665a11978dda1404ee1066ca9559d",
-        "pkB": "7776e870b93354f2a0b24c23f2a36cc4e80e223218c1b97926fdd018396a2b9b",
-        "body": BODY, "ticket": TICKET, "K": "c45ca2fefaef4e9de884f11e0de8f5412683d78b14b6d66cedfb76cb938c6ffa",
-        "p1": P1, "p2": P2, "psk": "ef89ead1e6ead54c2d55860bbd3e9b9be29982dc521e9d43c34798be46984f19",
-        "inner_a": "fd63:7279:7072:d139:ba61:d38b:1415:4b9b", "inner_b": "fd63:7279:7072:20c9:f8b6:c000:5a5:a646",
-        "ipv4_a": "10.86.70.153", "ipv4_b": "10.86.104.46",
-    })
-}
-
-const BODY: &str = "012543b92ff1095511476adc8369db6ddc933665a11978dda1404ee1066ca9559de0e1e2e3e4e5e6e7c0c1c2c3c4c5c6\
-                    c7c8c9cacbcccdcecf010b04cb00710a9102a35ccd03";
-const TICKET: &str = "cryprq:AESUHOJP6EEVKEKHNLOIG2O3NXOJGNTFUEMXRXNBIBHOCBTMVFKZ3YHB4LR6JZPG47AMDQWDYTC4NR6IZHFMXTG\
-                      NZ3HQCCYEZMAHCCURAKRVZTIDUYLPEII";
-const P1: &str = "0101e0e1e2e3e4e5e6e7606162636465666768696a6b6c6d6e6f707172737475767778797a7b7c7d7e7f066c6170746f70\
-                  0000000000000000000049f3730f93d76b1a3c6910e300b6062dfce77295aa7fac7cdc1370354d17cd10";
-const P2: &str = "0201a0a1a2a3a4a5a6a7a8a9aaabacadaeafb0b1b2b3b4b5b6b7b8b9babbbcbdbebf0767617465776179010a560002010a\
-                  56000134edf11be8703ea417bbf6f197107473b88ab535d9777c64546305819adfd742";

@@ -62,7 +62,7 @@ fn cases() -> [Case; 2] {
     [appendix_b, every_field]
 }
 
-pub fn entries() -> Vec<Value> {
+pub(crate) fn entries() -> Vec<Value> {
     cases().iter().map(entry).collect()
 }
 

@@ -1,5 +1,5 @@
-//! What the operating system does for the daemon: the TUN device, addresses and routes, who is calling, locked memory,
-//! start-up hardening, files that are never half written, and the journal of changes to undo.
+//! What the operating system does for the daemon: the TUN device, the UDP socket, addresses and routes, who is calling,
+//! locked memory, start-up hardening, files that are never half written, and the journal of changes to undo.
 //!
 //! This is the only crate with `unsafe` code and with `cfg(target_os)`. Each module compiles on Linux and on macOS; what
 //! macOS does another way (the TUN belongs to the packet-tunnel extension there) answers `Unsupported`.
@@ -16,4 +16,5 @@ pub mod peercred;
 pub mod random;
 pub mod sockets;
 pub mod tun;
+pub mod udp;
 pub mod users;

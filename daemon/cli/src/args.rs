@@ -2,34 +2,42 @@
 
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Parser, ValueEnum};
 use cryprq_ipc_proto::paths;
 
-/// Look at and switch this host's tunnels.
+use crate::cmd::{Command, Context};
+use crate::error::Result;
+use crate::exit::Exit;
+use crate::output::{Format, Output};
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 ok, 1 failure, 2 usage, 3 daemon not running, 4 permission denied, 5 not connected, 6 timed out, \
+7 version mismatch.";
+
+/// Look at this host's tunnels, switch them, and say who is a peer.
+///
+/// A peer is named by its name, its PeerId, or the beginning of its PeerId.
 #[derive(Parser)]
-#[command(
-    name = "cryprq",
-    version,
-    after_help = "Exit codes: 0 ok, 1 failure, 2 usage, 3 daemon not running, 4 permission denied, 5 not connected, 6 timed out, 7 version mismatch."
-)]
+#[command(name = "cryprq", version, after_help = EXIT_CODES)]
 pub(crate) struct Args {
-    /// The daemon's control socket.
-    #[arg(long, env = "CRYPRQ_SOCKET", global = true)]
-    socket: Option<PathBuf>,
-    /// Print the daemon's answer as JSON.
-    #[arg(long, global = true)]
-    pub(crate) json: bool,
-    /// Colours; NO_COLOR turns them off as well.
-    #[arg(long, value_enum, default_value_t = Color::Auto, global = true)]
-    pub(crate) color: Color,
+    #[command(flatten)]
+    global: Global,
     #[command(subcommand)]
-    pub(crate) command: Command,
+    command: Command,
 }
 
-impl Args {
-    pub(crate) fn socket(&self) -> PathBuf {
-        self.socket.clone().unwrap_or_else(|| paths::HERE.control_socket())
-    }
+/// What every command takes.
+#[derive(clap::Args)]
+struct Global {
+    /// The daemon's control socket
+    #[arg(long, value_name = "PATH", env = "CRYPRQ_SOCKET", hide_env_values = true, global = true)]
+    socket: Option<PathBuf>,
+    /// Print the daemon's answer as JSON, refusals too
+    #[arg(long, global = true)]
+    json: bool,
+    /// Whether to use colours; NO_COLOR turns them off as well
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t = Color::Auto, global = true)]
+    color: Color,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -39,63 +47,17 @@ pub(crate) enum Color {
     Never,
 }
 
-/// A peer is named by its name, its PeerId, or the beginning of its PeerId.
-#[derive(Subcommand)]
-pub(crate) enum Command {
-    /// Show this host, its peers, and when each was last heard of.
-    Status {
-        /// Show it again every so many seconds.
-        #[arg(long, num_args = 0..=1, default_missing_value = "1", value_name = "SECONDS")]
-        watch: Option<u64>,
-    },
-    /// Show the peers in a table, or change one.
-    Peers {
-        #[command(subcommand)]
-        command: Option<PeersCommand>,
-    },
-    /// Connect a peer, or all; kept over restarts.
-    Up { peer: Option<String> },
-    /// Disconnect a peer, or all; kept over restarts.
-    Down { peer: Option<String> },
-    /// Make new keys now.
-    Rotate { peer: Option<String> },
-    /// Forget all pauses and connect now.
-    Reconnect { peer: Option<String> },
-    /// Wait until a peer, or any, is connected.
-    Wait {
-        /// Which.
-        #[arg(value_name = "PEER")]
-        connected_to: Option<String>,
-        /// For at most so many seconds.
-        #[arg(long, default_value_t = 30)]
-        timeout: u64,
-    },
-    /// Change what the daemon logs.
-    Logs {
-        #[command(subcommand)]
-        command: LogsCommand,
-    },
-    /// Show where the socket, the configuration and the state are.
-    Paths,
-    /// Show the versions of this program and of the daemon.
-    Version,
-    /// Print completions for a shell.
-    Completions { shell: clap_complete::Shell },
-    /// Print the man page.
-    Man,
-}
+impl Args {
+    pub(crate) const fn format(&self) -> Format {
+        if self.global.json { Format::Json } else { Format::Text }
+    }
 
-#[derive(Subcommand)]
-pub(crate) enum PeersCommand {
-    /// Accept one start without a chain from a peer with `require_chain`, within ten minutes.
-    AcceptChainReset { peer: String },
-}
+    pub(crate) const fn color(&self) -> Color {
+        self.global.color
+    }
 
-#[derive(Subcommand)]
-pub(crate) enum LogsCommand {
-    /// Set the level until the daemon restarts.
-    Level {
-        #[arg(value_parser = ["error", "warn", "info", "debug", "trace"])]
-        level: String,
-    },
+    pub(crate) fn run(self, out: &Output) -> Result<Exit> {
+        let socket = self.global.socket.unwrap_or_else(|| paths::HERE.control_socket());
+        self.command.run(&Context { socket, out })
+    }
 }

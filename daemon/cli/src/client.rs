@@ -2,88 +2,98 @@
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
-use cryprq_ipc_proto::error::ErrorBody;
 use cryprq_ipc_proto::json::{RequestLine, read_reply, write_request};
 use cryprq_ipc_proto::message::{Reply, Request};
+use serde_json::Value;
 
+use crate::clean;
+use crate::error::{Result, broken, foreign, unreachable};
+
+/// How long an answer may take that the daemon has at hand.
 const LIMIT: Duration = Duration::from_secs(10);
+/// How long an answer may take that another host has to give: the daemon's own limits are shorter.
+const FAR_LIMIT: Duration = Duration::from_secs(120);
 
-/// Why there is no answer.
+/// An answer: as the daemon wrote it, for programs, and as it may be shown, for people.
 #[derive(Debug)]
-pub(crate) enum ClientError {
-    NotRunning(PathBuf),
-    NotAllowed(PathBuf),
-    Io(io::Error),
-    Refused(ErrorBody),
-    Output(io::Error),
-}
-
-impl std::fmt::Display for ClientError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::NotRunning(path) => write!(f, "no daemon answers at {}", path.display()),
-            Self::NotAllowed(path) => write!(f, "you may not open {}", path.display()),
-            Self::Io(error) => write!(f, "the daemon did not answer: {error}"),
-            Self::Refused(body) => body.fmt(f),
-            Self::Output(error) => write!(f, "cannot write the answer: {error}"),
-        }
-    }
-}
-
-impl ClientError {
-    pub(crate) fn hint(&self) -> Option<String> {
-        match self {
-            Self::NotRunning(_) => Some("sudo systemctl start cryprqd".into()),
-            Self::NotAllowed(_) => Some("sudo usermod -aG cryprq $USER, then log in again".into()),
-            Self::Refused(body) => body.hint.clone(),
-            Self::Io(_) | Self::Output(_) => None,
-        }
-    }
+pub(crate) struct Answer {
+    /// The line, without its line break.
+    pub(crate) line: String,
+    /// What it says. Its strings hold nothing that a terminal would obey, but for those of [`is_document`].
+    pub(crate) reply: Reply,
 }
 
 pub(crate) struct Client(BufReader<UnixStream>);
 
 impl Client {
-    pub(crate) fn connect(path: &Path) -> Result<Self, ClientError> {
-        let stream = UnixStream::connect(path).map_err(|error| {
-            if error.kind() == io::ErrorKind::PermissionDenied {
-                ClientError::NotAllowed(path.to_owned())
-            } else {
-                ClientError::NotRunning(path.to_owned())
-            }
-        })?;
-        stream.set_read_timeout(Some(LIMIT)).map_err(ClientError::Io)?;
-        stream.set_write_timeout(Some(LIMIT)).map_err(ClientError::Io)?;
+    pub(crate) fn connect(path: &Path) -> Result<Self> {
+        let stream = UnixStream::connect(path).map_err(|error| unreachable(path, &error))?;
+        stream.set_write_timeout(Some(LIMIT)).map_err(|error| broken(&error))?;
         Ok(Self(BufReader::new(stream)))
     }
 
-    pub(crate) fn ask(&mut self, request: &Request) -> Result<Reply, ClientError> {
-        let line = write_request(&RequestLine { id: serde_json::Value::Null, request: request.clone() }) + "\n";
-        self.0.get_mut().write_all(line.as_bytes()).map_err(ClientError::Io)?;
-        let mut answer = String::new();
-        self.0.read_line(&mut answer).map_err(ClientError::Io)?;
-        if answer.is_empty() {
-            return Err(ClientError::Io(io::ErrorKind::UnexpectedEof.into()));
-        }
-        read_reply(answer.as_bytes()).map_err(ClientError::Refused)
+    pub(crate) fn ask(&mut self, request: &Request) -> Result<Answer> {
+        let limit = if waits_for_another_host(request) { FAR_LIMIT } else { LIMIT };
+        self.0.get_ref().set_read_timeout(Some(limit)).map_err(|error| broken(&error))?;
+        self.send(request)?;
+        let line = self.line()?;
+        let reply = shown(read_reply(line.as_bytes())?)?;
+        Ok(Answer { line, reply })
     }
+
+    fn send(&mut self, request: &Request) -> Result<()> {
+        let line = write_request(&RequestLine { id: Value::Null, request: request.clone() }) + "\n";
+        // A daemon that turns us away has said so already, and closed: its word is worth more than the broken pipe.
+        match self.0.get_mut().write_all(line.as_bytes()) {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(broken(&error)),
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
+    fn line(&mut self) -> Result<String> {
+        let mut line = String::new();
+        let read = self.0.read_line(&mut line).map_err(|error| broken(&error))?;
+        if read == 0 {
+            return Err(broken(&io::Error::new(io::ErrorKind::UnexpectedEof, "it closed the connection")));
+        }
+        line.truncate(line.trim_end().len());
+        Ok(line)
+    }
+}
+
+const fn waits_for_another_host(request: &Request) -> bool {
+    matches!(request, Request::Join { .. } | Request::Ping { .. })
+}
+
+/// The reply as people may see it.
+fn shown(reply: Reply) -> Result<Reply> {
+    if is_document(&reply) {
+        return Ok(reply);
+    }
+    serde_json::to_value(reply).and_then(|value| serde_json::from_value(clean::value(value))).map_err(|_| foreign())
+}
+
+/// Whether the reply is a text of many lines, which the output cleans.
+const fn is_document(reply: &Reply) -> bool {
+    matches!(reply, Reply::Metrics { .. } | Reply::Config { .. })
 }
 
 #[cfg(test)]
 mod tests {
     use std::os::unix::net::UnixListener;
+    use std::path::PathBuf;
 
     use cryprq_ipc_proto::error::ErrorCode;
 
     use super::*;
 
     /// A daemon that answers one request with `answer`.
-    fn daemon(answer: &'static str) -> (PathBuf, std::thread::JoinHandle<String>) {
-        let path = std::env::temp_dir().join(format!("cryprq-client-{}-{}", std::process::id(), answer.len()));
-        let _ = std::fs::remove_file(&path);
+    fn daemon(answer: &'static str) -> (tempfile::TempDir, PathBuf, std::thread::JoinHandle<String>) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("control.sock");
         let listener = UnixListener::bind(&path).unwrap();
         let served = std::thread::spawn(move || {
             let (stream, _) = listener.accept().unwrap();
@@ -93,35 +103,45 @@ mod tests {
             reader.get_mut().write_all(answer.as_bytes()).unwrap();
             request
         });
-        (path, served)
+        (dir, path, served)
     }
 
     #[test]
     fn a_request_goes_out_as_one_line_and_the_answer_is_read() {
-        let (path, served) = daemon("{\"schema\":1,\"id\":null,\"reply\":\"hello\",\"version\":\"9\"}\n");
-        let reply = Client::connect(&path).unwrap().ask(&Request::Hello {}).unwrap();
-        assert_eq!(reply, Reply::Hello { version: "9".into() });
-        let request: serde_json::Value = serde_json::from_str(&served.join().unwrap()).unwrap();
+        let line = r#"{"schema":1,"id":null,"reply":"hello","version":"9","later":true}"#;
+        let (_dir, path, served) =
+            daemon("{\"schema\":1,\"id\":null,\"reply\":\"hello\",\"version\":\"9\",\"later\":true}\n");
+        let answer = Client::connect(&path).unwrap().ask(&Request::Hello {}).unwrap();
+        assert_eq!((answer.line.as_str(), answer.reply), (line, Reply::Hello { version: "9".into() }));
+        let request: Value = serde_json::from_str(&served.join().unwrap()).unwrap();
         assert_eq!((&request["cmd"], &request["v"]), (&"hello".into(), &1.into()));
     }
 
     #[test]
+    fn what_a_terminal_would_obey_does_not_reach_the_commands() {
+        let (_dir, path, served) = daemon("{\"schema\":1,\"reply\":\"hello\",\"version\":\"9\\u001b[2J\\u202e\"}\n");
+        let answer = Client::connect(&path).unwrap().ask(&Request::Hello {}).unwrap();
+        assert_eq!(answer.reply, Reply::Hello { version: r"9\u{1b}[2J\u{202e}".into() });
+        served.join().unwrap();
+    }
+
+    #[test]
     fn a_refusal_keeps_its_code_and_hint() {
-        let (path, served) = daemon(
+        let (_dir, path, served) = daemon(
             "{\"schema\":1,\"error\":{\"code\":\"permission_denied\",\"message\":\"no\",\"hint\":\"sudo x\"}}\n",
         );
         let refused = Client::connect(&path).unwrap().ask(&Request::Down { peer: None }).unwrap_err();
-        assert_eq!(refused.hint().as_deref(), Some("sudo x"));
-        assert!(matches!(refused, ClientError::Refused(body) if body.code == ErrorCode::PermissionDenied));
+        assert_eq!((refused.code, refused.hint.as_deref()), (ErrorCode::PermissionDenied, Some("sudo x")));
         served.join().unwrap();
     }
 
     #[test]
     fn no_daemon_and_a_daemon_that_leaves_are_told_apart() {
-        let nowhere = Client::connect(Path::new("/nonexistent/control.sock"));
-        assert!(matches!(nowhere, Err(ClientError::NotRunning(_))));
-        let (path, served) = daemon("");
-        assert!(matches!(Client::connect(&path).unwrap().ask(&Request::Hello {}), Err(ClientError::Io(_))));
+        let nowhere = Client::connect(Path::new("/nonexistent/control.sock")).err().unwrap();
+        assert!(nowhere.code == ErrorCode::NotRunning && nowhere.message.contains("no such socket"), "{nowhere:?}");
+        let (_dir, path, served) = daemon("");
+        let left = Client::connect(&path).unwrap().ask(&Request::Hello {}).unwrap_err();
+        assert!(left.code == ErrorCode::NotRunning && left.message.contains("went away"), "{left:?}");
         served.join().unwrap();
     }
 }

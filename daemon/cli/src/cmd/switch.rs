@@ -1,0 +1,38 @@
+//! `cryprq up`, `down`, `rotate`, `reconnect`.
+
+use cryprq_ipc_proto::message::Request;
+
+use super::Context;
+use crate::error::Result;
+use crate::exit::Exit;
+
+macro_rules! switches {
+    ($($(#[$doc:meta])* $name:ident => $said:literal;)*) => {
+        $(
+            $(#[$doc])*
+            #[derive(clap::Args)]
+            pub(crate) struct $name {
+                /// Which; all of them unless given.
+                peer: Option<String>,
+            }
+
+            impl $name {
+                pub(crate) fn run(self, context: &Context<'_>) -> Result<Exit> {
+                    let who = self.peer.clone().unwrap_or_else(|| "all peers".into());
+                    context.change(&Request::$name { peer: self.peer }, || format!("{who}: {}", $said))
+                }
+            }
+        )*
+    };
+}
+
+switches! {
+    /// Connect a peer, or all; the wish is kept over restarts.
+    Up => "to be connected";
+    /// Disconnect a peer, or all; the wish is kept over restarts.
+    Down => "disconnected";
+    /// Make new keys with a peer, or with all, now.
+    Rotate => "new keys are being made";
+    /// Forget all pauses and connect a peer, or all, now.
+    Reconnect => "connecting anew";
+}

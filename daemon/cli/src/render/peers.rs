@@ -1,0 +1,131 @@
+//! Peers: one in full, or all in a table.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+
+use cryprq_ipc_proto::message::{PathStatus, PeerStatus};
+use unicode_width::UnicodeWidthStr;
+
+use super::sheet::{Sheet, cut, padded};
+use super::units::{ago, bytes, rate, span};
+use super::{BOLD, ODD, style_of};
+use crate::output::Size;
+
+/// A peer in full.
+pub(crate) fn peer(out: &mut dyn Write, size: Size, peer: &PeerStatus) -> io::Result<()> {
+    let mut sheet = Sheet::new(out, size.columns);
+    let (name, state, color) = (&peer.name, &peer.state, style_of(&peer.state));
+    sheet.line(format_args!("{BOLD}{name}{BOLD:#}  {color}● {state}{color:#}"))?;
+    sheet.field("id", &peer.id)?;
+    sheet.field("heard", &ago(peer.last_authentic_ms))?;
+    if let Some(path) = &peer.path {
+        sheet.field("path", &way(path))?;
+    }
+    if let Some(keys) = keys(peer) {
+        sheet.field("keys", &keys)?;
+    }
+    sheet.field("received", &amount(peer, peer.rx_bytes, peer.rx_bps))?;
+    sheet.field("sent", &amount(peer, peer.tx_bytes, peer.tx_bps))?;
+    sheet.field("allowed", &peer.allowed_ips.join(" "))?;
+    if let Some(drops) = counts(&peer.drops) {
+        sheet.field("dropped", &drops)?;
+    }
+    if let Some(failures) = counts(&peer.failures) {
+        sheet.field("failed", &failures)?;
+    }
+    if peer.chain_resets > 0 {
+        let times = if peer.chain_resets == 1 { "time" } else { "times" };
+        let (count, why) = (peer.chain_resets, "it was restarted, or somebody has its identity key");
+        sheet.warning(ODD, &format!("it started without its chain {count} {times}: {why}"), None)?;
+    }
+    Ok(())
+}
+
+fn way(path: &PathStatus) -> String {
+    // The PeerId stands above anyway.
+    let address = path.address.split("/p2p/").next().unwrap_or(&path.address);
+    let rtt = path.rtt_ms.map(|ms| format!(", {ms:.1} ms")).unwrap_or_default();
+    format!("{} {address}{rtt}, MTU {}", path.kind, path.mtu)
+}
+
+fn keys(peer: &PeerStatus) -> Option<String> {
+    let (cipher, next) = (peer.cipher.as_ref()?, peer.next_rotation_ms?);
+    let psk = if peer.psk { " with PSK" } else { "" };
+    let times = if peer.rotations == 1 { "once".into() } else { format!("{} times", peer.rotations) };
+    Some(format!("{cipher}{psk}, made {times}, again in {}", span(next)))
+}
+
+fn amount(peer: &PeerStatus, count: u64, bits: u64) -> String {
+    if peer.path.is_some() { format!("{}, {}", bytes(count), rate(bits)) } else { bytes(count) }
+}
+
+/// Counts by reason, the largest first; `None` when there are none.
+pub(super) fn counts(by_reason: &BTreeMap<String, u64>) -> Option<String> {
+    let mut counts: Vec<_> = by_reason.iter().filter(|&(_, &count)| count > 0).collect();
+    counts.sort_by_key(|&(_, count)| std::cmp::Reverse(count));
+    let texts: Vec<_> = counts.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
+    (!texts.is_empty()).then(|| texts.join(", "))
+}
+
+/// A line a peer. The PeerId comes last and is cut where the terminal ends.
+pub(crate) fn peers(out: &mut dyn Write, size: Size, peers: &[PeerStatus]) -> io::Result<()> {
+    const LONGEST_NAME: usize = 24;
+    let names = peers.iter().map(|peer| peer.name.width()).max().unwrap_or(0).clamp(4, LONGEST_NAME);
+    let name = padded("NAME", names);
+    writeln!(
+        out,
+        "{BOLD}{name}  {:10}  {:>10}  {:>8}  {:>10}  {:>10}  ID{BOLD:#}",
+        "STATE", "HEARD", "RTT", "RECEIVED", "SENT"
+    )?;
+    let left = size.columns.saturating_sub(names + 10 + 10 + 8 + 10 + 10 + 6 * 2);
+    for peer in peers {
+        let (name, color) = (padded(&peer.name, names), style_of(&peer.state));
+        let rtt = peer.path.as_ref().and_then(|path| path.rtt_ms).map_or("-".into(), |ms| format!("{ms:.1} ms"));
+        writeln!(
+            out,
+            "{name}  {color}{:10}{color:#}  {:>10}  {rtt:>8}  {:>10}  {:>10}  {}",
+            peer.state,
+            ago(peer.last_authentic_ms),
+            bytes(peer.rx_bytes),
+            bytes(peer.tx_bytes),
+            cut(&peer.id, left.max(12))
+        )?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::render::example;
+
+    use super::*;
+
+    #[test]
+    fn peers_read_like_this() {
+        let expected = "\
+NAME     STATE            HEARD       RTT    RECEIVED        SENT  ID
+gateway  connected      2 s ago   12.3 ms     1.5 MiB       900 B  12D3KooWGateway
+phone    connecting       never         -         0 B         0 B  12D3KooWPhone
+";
+        let list = example::status().peers;
+        assert_eq!(example::plain(|out| peers(out, example::WIDE, &list)), expected);
+    }
+
+    #[test]
+    fn a_long_name_and_a_narrow_terminal_cost_the_end_of_the_peer_id_first() {
+        let mut list = example::status().peers;
+        list[0].name = "a-very-long-name-that-nobody-can-read".into();
+        list[0].id = "12D3KooWAbcdefghijklmnopqrstuvwxyz".into();
+        let text = example::plain(|out| peers(out, Size { columns: 100, rows: 25 }, &list));
+        let row = text.lines().nth(1).unwrap();
+        assert!(row.starts_with("a-very-long-name-that-n…  connected"), "{row}");
+        assert!(row.ends_with("  12D3KooWAbcdefg…") && row.width() <= 100, "{row}");
+    }
+
+    #[test]
+    fn counts_begin_with_the_largest_and_leave_out_what_is_zero() {
+        let by_reason = BTreeMap::from([("a".to_owned(), 1), ("b".to_owned(), 0), ("c".to_owned(), 7)]);
+        assert_eq!(counts(&by_reason).as_deref(), Some("7 c, 1 a"));
+        assert_eq!(counts(&BTreeMap::from([("a".to_owned(), 0)])), None);
+    }
+}

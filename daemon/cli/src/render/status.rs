@@ -1,0 +1,112 @@
+//! This host.
+
+use std::io::{self, Write};
+
+use cryprq_ipc_proto::message::Status;
+
+use super::sheet::Sheet;
+use super::units::moment;
+use super::{BAD, BOLD, DIM, GOOD, ODD, peer};
+use crate::output::Size;
+
+/// This host, what is wrong, and each peer in full.
+pub(crate) fn status(out: &mut dyn Write, size: Size, status: &Status) -> io::Result<()> {
+    host(&mut Sheet::new(out, size.columns), status)?;
+    if status.peers.is_empty() {
+        writeln!(out, "\nno peers yet: 'cryprq invite' here and 'cryprq join' there make two hosts peers")?;
+    }
+    status.peers.iter().try_for_each(|each| {
+        writeln!(out)?;
+        peer(out, size, each)
+    })
+}
+
+fn host(sheet: &mut Sheet<'_>, status: &Status) -> io::Result<()> {
+    let color = match status.state.as_str() {
+        "running" => GOOD,
+        "starting" | "stopping" => ODD,
+        _ => BAD,
+    };
+    let since = moment(&status.since);
+    let (name, state, version) = (&status.name, &status.state, &status.version);
+    sheet.line(format_args!(
+        "{BOLD}{name}{BOLD:#}  {color}{state}{color:#}  {DIM}version {version}, started {since}{DIM:#}"
+    ))?;
+    sheet.field("id", &status.peer_id)?;
+    let ipv4 = status.addresses.ipv4.map(|ip| format!("{ip} ")).unwrap_or_default();
+    sheet.field("addresses", &format!("{ipv4}{}", status.addresses.ipv6))?;
+    if status.ingress != "tun" {
+        sheet.field("ingress", &status.ingress)?;
+    }
+    if !status.listen.is_empty() {
+        sheet.field("listening", &status.listen.join(" "))?;
+    }
+    if let Some(drops) = super::peers::counts(&status.drops) {
+        sheet.field("dropped", &drops)?;
+    }
+    status.health.iter().try_for_each(|item| sheet.warning(ODD, &item.text, item.hint.as_deref()))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::render::example;
+
+    use super::*;
+
+    #[test]
+    fn status_reads_like_this() {
+        let expected = "\
+laptop  running  version 0.1.0, started SINCE
+  id         12D3KooWLaptop
+  addresses  10.86.0.2 fd63:7279:7072::2
+  listening  /ip4/0.0.0.0/udp/41820/quic-v1 /ip4/0.0.0.0/tcp/41820
+  dropped    3 no_owner
+  ! the group 'cryprq' does not exist: only root may use the control socket
+    sudo groupadd --system cryprq, then restart the daemon
+
+gateway  ● connected
+  id         12D3KooWGateway
+  heard      2 s ago
+  path       stream /ip4/192.0.2.2/udp/41820/quic-v1, 12.3 ms, MTU 1420
+  keys       aes-256-gcm with PSK, made 3 times, again in 4 min
+  received   1.5 MiB, 12.3 Mbit/s
+  sent       900 B, 0 bit/s
+  allowed    10.86.0.1/32 fd63:7279:7072::1/128
+  dropped    2 replayed, 1 too_old
+
+phone  ● connecting
+  id         12D3KooWPhone
+  heard      never
+  received   0 B
+  sent       0 B
+  allowed    10.86.0.3/32
+  failed     4 timeout
+  ! it started without its chain 1 time: it was restarted, or somebody has its identity key
+";
+        assert_eq!(example::plain(|out| status(out, example::WIDE, &example::status())), expected);
+    }
+
+    #[test]
+    fn long_values_go_on_below_themselves_on_a_narrow_terminal() {
+        let narrow = Size { columns: 44, rows: 25 };
+        let text = example::plain(|out| status(out, narrow, &example::status()));
+        let listening = "\n  listening  /ip4/0.0.0.0/udp/41820/quic-v1\n             /ip4/0.0.0.0/tcp/41820\n";
+        assert!(text.contains(listening), "{text}");
+        assert!(text.contains("\n  ! the group 'cryprq' does not exist: only\n    root may use"), "{text}");
+    }
+
+    #[test]
+    fn who_has_no_peers_is_told_how_to_get_one() {
+        let mut alone = example::status();
+        alone.peers.clear();
+        assert!(example::plain(|out| status(out, example::WIDE, &alone)).ends_with("make two hosts peers\n"));
+    }
+
+    #[test]
+    fn a_state_has_its_colour() {
+        let mut out = Vec::new();
+        status(&mut out, example::WIDE, &example::status()).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert!(text.contains("\u{1b}[32m● connected") && text.contains("\u{1b}[33m● connecting"), "{text:?}");
+    }
+}

@@ -120,6 +120,8 @@ fn depth(line: &[u8]) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use crate::secret::SecretText;
+
     use super::*;
 
     fn refusal(line: &str) -> ErrorCode {
@@ -166,6 +168,17 @@ mod tests {
         let value: Value = serde_json::from_str(&line).unwrap();
         assert_eq!((&value["id"], &value["schema"], &value["reply"]), (&"a".into(), &1.into(), &"hello".into()));
         assert_eq!(read_reply(line.as_bytes()), reply);
+        let invite = Ok(Reply::Invite {
+            invite: "e0e1".into(),
+            ticket: SecretText::new("cryprq:AE".into()),
+            expires_at: "2026-01-01T00:00:00Z".into(),
+            addresses: vec![],
+        });
+        assert_eq!(
+            read_reply(write_reply(&Value::from(7), &invite).as_bytes()),
+            invite,
+            "nothing is called like an id"
+        );
         let refused = Err(ErrorBody::new(ErrorCode::PermissionDenied, "no").hint("sudo cryprq down"));
         assert_eq!(read_reply(write_reply(&Value::Null, &refused).as_bytes()), refused);
         assert_eq!(read_reply(b"?").unwrap_err().code, ErrorCode::VersionMismatch);

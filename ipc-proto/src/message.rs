@@ -173,8 +173,8 @@ pub enum Reply {
     },
     /// To [`Request::Invite`].
     Invite {
-        /// The ticket's id.
-        id: String,
+        /// The ticket's id, as [`InviteStatus::id`] has it; `id` of a reply is the caller's own.
+        invite: String,
         /// The ticket. Whoever has it may join, once.
         ticket: SecretText,
         /// When it becomes worthless, RFC 3339.

@@ -39,14 +39,14 @@ impl Invite {
             return context.change(&Request::InviteCancel { invite }, || format!("{id} is cancelled"));
         }
         context.ask(&Request::Invite { expires_ms: self.expires }, |answer| {
-            let Reply::Invite { id, ticket, expires_at, addresses } = answer.reply else { return Err(foreign()) };
+            let Reply::Invite { invite, ticket, expires_at, addresses } = answer.reply else { return Err(foreign()) };
             if out.is_terminal() {
                 draw_code(out, ticket.expose())?;
             }
             out.document(&format!("{}\n", ticket.expose()))?;
             let until = render::moment(&expires_at);
             let line = |text: &str| out.remark(text);
-            line(&format!("\nGood once, {until}, until joined or 'cryprq invite --cancel {id}'."));
+            line(&format!("\nGood once, {until}, until joined or 'cryprq invite --cancel {invite}'."));
             line(
                 "On the other host: sudo cryprq join -   (asks for the ticket, so that no list of processes shows it)",
             );

@@ -75,7 +75,7 @@ pub(crate) fn json(text: &str) -> String {
     clean
 }
 
-/// Every string in it as [`line`] has it, keys too.
+/// Every string in it as [`line()`] has it, keys too.
 pub(crate) fn value(value: Value) -> Value {
     match value {
         Value::String(text) => Value::String(line(&text)),

@@ -4,6 +4,7 @@
 #![warn(missing_docs)]
 
 pub mod exchange;
+pub mod fuzzing;
 pub mod lab;
 pub mod reference;
 pub mod repository;

@@ -49,6 +49,41 @@ pub struct Inputs {
     pub sign_seed_r: [u8; 32],
 }
 
+/// `pat(a)` of Appendix B.
+pub fn pat(start: u8) -> [u8; 32] {
+    std::array::from_fn(|at| start.wrapping_add(at as u8))
+}
+
+impl Inputs {
+    /// The inputs "fresh" of Appendix B.
+    pub fn fresh() -> Self {
+        let params = [0x8c, 5, 0x2c, 1, 0, 0, 0, 0];
+        let mut kem_seed = [0; 64];
+        kem_seed[..32].copy_from_slice(&pat(0x80));
+        kem_seed[32..].copy_from_slice(&pat(0xa0));
+        Self {
+            initiator_seed: pat(0x10),
+            responder_seed: pat(0x40),
+            psk: Some(pat(0x77)),
+            chain_in: None,
+            ei: pat(1),
+            er: pat(2),
+            kem_seed,
+            kem_m: pat(3),
+            idx_i: 0x1122_3344,
+            idx_r: 0x5566_7788,
+            params_i: params,
+            params_r: params,
+            tlv_i: Vec::new(),
+            tlv_r: Vec::new(),
+            max_version_i: 1,
+            ek_prefix: Vec::new(),
+            sign_seed_i: pat(0x10),
+            sign_seed_r: pat(0x40),
+        }
+    }
+}
+
 /// Everything that follows from [`Inputs`].
 pub struct Values {
     /// M1 to M4.
@@ -72,21 +107,36 @@ pub struct Values {
 /// The labels of [`Values::keys`].
 pub const LABELS: [&str; 6] = ["hs i2r", "hs r2i", "data i2r", "data r2i", "chain", "exporter"];
 
-/// Runs the handshake of 6.4.
-pub fn run(inputs: &Inputs) -> Values {
-    let public = [inputs.initiator_seed, inputs.responder_seed]
-        .map(|seed| SigningKey::from_bytes(&seed).verifying_key().to_bytes());
-    let signers = [inputs.sign_seed_i, inputs.sign_seed_r].map(|seed| SigningKey::from_bytes(&seed));
-    let (dk, ek) = mlkem768::generate_key_pair(inputs.kem_seed).into_parts();
+/// M1 alone, which needs no answer.
+pub fn first_message(inputs: &Inputs) -> Vec<u8> {
+    let (_, ek) = mlkem768::generate_key_pair(inputs.kem_seed).into_parts();
+    begin(inputs, &public_keys(inputs), ek.as_slice()).1
+}
+
+fn public_keys(inputs: &Inputs) -> [[u8; 32]; 2] {
+    [inputs.initiator_seed, inputs.responder_seed].map(|seed| SigningKey::from_bytes(&seed).verifying_key().to_bytes())
+}
+
+/// Noise after M1, and M1.
+fn begin(inputs: &Inputs, public: &[[u8; 32]; 2], ek: &[u8]) -> (Noise, Vec<u8>) {
     let header = m1_header(inputs);
     let prologue = [b"CrypRQ tunnel v1", &public[0][..], &public[1], &[0; 32], &header].concat();
-
     let mut noise = Noise::new(&prologue);
-    let (ei, er) = (public_x25519(&inputs.ei), public_x25519(&inputs.er));
+    let ei = public_x25519(&inputs.ei);
     noise.ephemeral(&ei);
-    let sent_ek = [&inputs.ek_prefix[..], &ek.as_slice()[inputs.ek_prefix.len()..]].concat();
+    let sent_ek = [&inputs.ek_prefix[..], &ek[inputs.ek_prefix.len()..]].concat();
     let sealed = noise.encrypt(&[&inputs.params_i[..], &sent_ek, &inputs.tlv_i].concat());
     let m1 = [&header[..], &ei, &sealed].concat();
+    (noise, m1)
+}
+
+/// Runs the handshake of 6.4.
+pub fn run(inputs: &Inputs) -> Values {
+    let public = public_keys(inputs);
+    let signers = [inputs.sign_seed_i, inputs.sign_seed_r].map(|seed| SigningKey::from_bytes(&seed));
+    let (dk, ek) = mlkem768::generate_key_pair(inputs.kem_seed).into_parts();
+    let (ei, er) = (public_x25519(&inputs.ei), public_x25519(&inputs.er));
+    let (mut noise, m1) = begin(inputs, &public, ek.as_slice());
 
     // The ciphertext for a key that a malformed case broke is of no interest: nobody gets that far.
     let (ct, ss_kem) = mlkem768::encapsulate(&ek, inputs.kem_m);
@@ -162,13 +212,22 @@ fn dh(private: &[u8; 32], public: &[u8; 32]) -> [u8; 32] {
     .expect("a good key")
 }
 
+/// Opens what [`seal`] makes.
+pub fn open(key: &[u8; 32], counter: u64, aad: &[u8], msg: &[u8]) -> Option<Vec<u8>> {
+    let cipher = chacha20poly1305::ChaCha20Poly1305::new(key.into());
+    cipher.decrypt(&nonce(counter).into(), Payload { msg, aad }).ok()
+}
+
 /// ChaCha20-Poly1305 with the nonce of 6.1.
 pub fn seal(key: &[u8; 32], counter: u64, aad: &[u8], msg: &[u8]) -> Vec<u8> {
+    let cipher = chacha20poly1305::ChaCha20Poly1305::new(key.into());
+    cipher.encrypt(&nonce(counter).into(), Payload { msg, aad }).expect("short enough")
+}
+
+fn nonce(counter: u64) -> [u8; 12] {
     let mut nonce = [0; 12];
     nonce[4..].copy_from_slice(&counter.to_le_bytes());
-    chacha20poly1305::ChaCha20Poly1305::new(key.into())
-        .encrypt(&nonce.into(), Payload { msg, aad })
-        .expect("short enough")
+    nonce
 }
 
 /// Noise's HKDF with three outputs; the first two are those of the one with two.

@@ -241,7 +241,7 @@ impl Tunnel {
     pub(super) fn chain_start(&self, base: Base) -> Option<ChainStart> {
         match base {
             Base::Newest | Base::Older => None,
-            Base::Clear if self.keyring.chain().is_empty() => Some(ChainStart::First),
+            Base::Clear if self.keyring.chain().stands_for_none() => Some(ChainStart::First),
             Base::Clear => Some(ChainStart::PeerLost),
         }
     }

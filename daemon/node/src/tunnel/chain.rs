@@ -66,6 +66,11 @@ impl<C> ChainPair<C> {
         self.newest.is_none()
     }
 
+    /// Whether no chain stands: none is held, or only the key of an unchained epoch that was never confirmed.
+    pub fn stands_for_none(&self) -> bool {
+        self.newest.as_ref().is_none_or(|link| link.provisional)
+    }
+
     /// What M1 names first.
     pub const fn first_base(&self) -> Base {
         if self.newest.is_some() { Base::Newest } else { Base::Clear }

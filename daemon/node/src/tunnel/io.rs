@@ -227,7 +227,7 @@ pub enum Role {
 /// What a start without a chain means here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChainStart {
-    /// This side held no chain key: first contact, or our own restart.
+    /// This side held no chain key of a confirmed epoch: first contact, or our own restart.
     First,
     /// This side held a chain key that the peer did not: the peer restarted, or somebody has its identity.
     PeerLost,

@@ -131,6 +131,23 @@ fn an_armed_reset_is_used_up_only_when_the_unchained_epoch_is_confirmed() {
 }
 
 #[test]
+fn a_first_contact_whose_m3_is_lost_is_no_loss_of_a_chain_whoever_starts_the_next() {
+    for next in [LEADER, FOLLOWER] {
+        let mut pair = Pair::new(Setup::default());
+        pair.meddle = lose(3, 1);
+        pair.connect(LEADER);
+        pair.run(ms(100));
+        pair.mute[1 - next] = true;
+        pair.run(secs(30));
+        pair.assert_connected();
+        for side in 0..2 {
+            assert!(pair.saw(side, &TunnelEvent::ChainReset(ChainStart::First)));
+            assert!(!pair.saw(side, &TunnelEvent::ChainReset(ChainStart::PeerLost)), "side {next} started");
+        }
+    }
+}
+
+#[test]
 fn reject_3_of_an_unchained_handshake_is_a_failure_like_any_other() {
     let mut pair = Pair::new(Setup::default());
     pair.meddle = Box::new(|_, bytes| {

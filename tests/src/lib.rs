@@ -9,3 +9,4 @@ pub mod lab;
 pub mod reference;
 pub mod repository;
 pub mod seams;
+pub mod sim;

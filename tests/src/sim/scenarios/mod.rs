@@ -1,0 +1,1 @@
+//! Runs with one thing on their mind.

@@ -2,13 +2,19 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::codec::{Decode, Encode, numbered};
+
 macro_rules! codes {
-    ($($(#[$doc:meta])* $variant:ident = $number:literal, $name:literal;)*) => {
+    ($($(#[$doc:meta])* $variant:ident = $number:tt, $name:literal;)*) => {
         /// Why a request was refused.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
         #[serde(rename_all = "snake_case")]
         pub enum ErrorCode {
             $($(#[$doc])* $variant = $number,)*
+        }
+
+        numbered! {
+            ErrorCode { $($number $variant,)* }
         }
 
         impl ErrorCode {
@@ -78,7 +84,7 @@ codes! {
 }
 
 /// A refusal: what, why, and what to do about it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Encode, Decode, thiserror::Error)]
 #[serde(deny_unknown_fields)]
 #[error("{message}")]
 pub struct ErrorBody {
@@ -108,12 +114,14 @@ impl ErrorBody {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::codec;
 
     #[test]
     fn numbers_count_up_and_names_are_those_of_json() {
         for (i, code) in ErrorCode::ALL.iter().enumerate() {
             assert_eq!(usize::from(code.number()), i + 1);
             assert_eq!(serde_json::to_value(code).unwrap(), code.name());
+            assert_eq!(codec::decode(&u32::from(code.number()).to_le_bytes()), Ok(*code));
         }
     }
 }

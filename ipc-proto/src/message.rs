@@ -1,11 +1,12 @@
 //! What is asked and what is answered.
 
-use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, Ipv6Addr};
-
 use serde::{Deserialize, Serialize};
 
+use crate::codec::{Decode, Encode, numbered};
 use crate::secret::SecretText;
+
+pub use crate::status::{Addresses, HealthItem, PathStatus, PeerStatus, Status};
+pub use crate::watch::{Event, EventBody, HostChange, PeerChange, PeerFields, StatusChange};
 
 /// A request. A peer is named by its name, its PeerId, or the beginning of its PeerId; no peer means all.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -139,6 +140,32 @@ pub enum Request {
     },
 }
 
+numbered! {
+    Request {
+        1 Hello {},
+        2 Status {},
+        3 Peers { peer },
+        4 Watch {},
+        5 Ping { peer },
+        6 Metrics {},
+        7 Up { peer },
+        8 Down { peer },
+        9 Rotate { peer },
+        10 Reconnect { peer },
+        11 Invite { expires_ms },
+        12 InviteList {},
+        13 InviteCancel { invite },
+        14 Join { ticket },
+        15 PeerAdd { peer, name, addresses, allowed_ips, psk, require_chain, up },
+        16 PeerSet { peer, name, addresses, allowed_ips, psk, require_chain, up },
+        17 PeerRemove { peer },
+        18 PeerAcceptChainReset { peer },
+        19 Config {},
+        20 Reload {},
+        21 LogLevel { level },
+    }
+}
+
 const fn yes() -> bool {
     true
 }
@@ -212,8 +239,24 @@ pub enum Reply {
     Done {},
 }
 
+numbered! {
+    Reply {
+        1 Hello { version },
+        2 Status(status),
+        3 Peers { peers },
+        4 Ping { peer, rtt_ms },
+        5 Metrics { text },
+        6 Invite { invite, ticket, expires_at, addresses },
+        7 Invites { invites },
+        8 Joined { peer, name, addresses },
+        9 Config { toml },
+        10 Reloaded { changed, needs_restart },
+        11 Done {},
+    }
+}
+
 /// A ticket of this host.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
 pub struct InviteStatus {
     /// Its id in hex.
     pub id: String,
@@ -225,109 +268,4 @@ pub struct InviteStatus {
     pub used_by: Option<String>,
     /// When it was used, RFC 3339.
     pub used_at: Option<String>,
-}
-
-/// This host.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Status {
-    /// The daemon's version.
-    pub version: String,
-    /// Our own PeerId.
-    pub peer_id: String,
-    /// Our own name.
-    pub name: String,
-    /// Our inner addresses.
-    pub addresses: Addresses,
-    /// `starting`, `running` or `stopping`.
-    pub state: String,
-    /// Since when, RFC 3339.
-    pub since: String,
-    /// Where inner packets come from: `tun` or `none`.
-    pub ingress: String,
-    /// Outer addresses that we listen on.
-    pub listen: Vec<String>,
-    /// What is wrong or odd.
-    pub health: Vec<HealthItem>,
-    /// Drops that belong to no peer, by reason.
-    pub drops: BTreeMap<String, u64>,
-    /// The peers.
-    pub peers: Vec<PeerStatus>,
-}
-
-/// Inner addresses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Addresses {
-    /// The IPv4 address, if there is one.
-    pub ipv4: Option<Ipv4Addr>,
-    /// The IPv6 address.
-    pub ipv6: Ipv6Addr,
-}
-
-/// Something that a person should know.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HealthItem {
-    /// A name for scripts.
-    pub code: String,
-    /// Since when, RFC 3339.
-    pub since: String,
-    /// What is wrong.
-    pub text: String,
-    /// What mends it.
-    pub hint: Option<String>,
-}
-
-/// One peer.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct PeerStatus {
-    /// Its PeerId.
-    pub id: String,
-    /// Its name.
-    pub name: String,
-    /// `idle`, `connecting`, `connected`, `stalled` or `refused`.
-    pub state: String,
-    /// How packets travel, while connected.
-    pub path: Option<PathStatus>,
-    /// The data frames' AEAD.
-    pub cipher: Option<String>,
-    /// When the last authentic packet came, RFC 3339.
-    pub last_authentic: Option<String>,
-    /// Milliseconds since then, by the clock that counts sleep.
-    pub last_authentic_ms: Option<u64>,
-    /// When the keys in use were made, RFC 3339.
-    pub handshake_at: Option<String>,
-    /// Time to the next rotation.
-    pub next_rotation_ms: Option<u64>,
-    /// Handshakes that ended with new keys.
-    pub rotations: u64,
-    /// Inner bytes received.
-    pub rx_bytes: u64,
-    /// Inner bytes sent.
-    pub tx_bytes: u64,
-    /// Inner bits received a second, over the last seconds.
-    pub rx_bps: u64,
-    /// Inner bits sent a second, over the last seconds.
-    pub tx_bps: u64,
-    /// Packets and frames of this peer that were dropped, by reason.
-    pub drops: BTreeMap<String, u64>,
-    /// Prefixes that belong to it.
-    pub allowed_ips: Vec<String>,
-    /// Whether the pair has a PSK.
-    pub psk: bool,
-    /// Starts without a chain that lost one.
-    pub chain_resets: u64,
-    /// Handshakes that failed, by reason.
-    pub failures: BTreeMap<String, u64>,
-}
-
-/// How packets reach a peer.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct PathStatus {
-    /// `stream`.
-    pub kind: String,
-    /// The other end.
-    pub address: String,
-    /// The round trip.
-    pub rtt_ms: Option<f64>,
-    /// The tunnel MTU in bytes.
-    pub mtu: u16,
 }

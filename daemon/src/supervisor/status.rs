@@ -61,6 +61,8 @@ pub(super) fn peer_status(peer: &Peer) -> PeerStatus {
         rotations: tunnel.handshakes,
         rx_bytes: peer.stats.rx_bytes(),
         tx_bytes: peer.stats.tx_bytes(),
+        rx_packets: peer.stats.rx_packets(),
+        tx_packets: peer.stats.tx_packets(),
         rx_bps: 0,
         tx_bps: 0,
         drops: BTreeMap::new(),

@@ -1,8 +1,6 @@
 //! `docs/vectors/cryprq-v1.json`: made by the product, checked against the second writing of the protocol in Rust, and
 //! recomputed by the third one in Python, which shares no code with either.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,11 +15,7 @@ use node::time::Time;
 use serde_json::{Value, json};
 
 use crate::cases::{Case, LATER_VERSION, Malformed, Negative, UNKNOWN_TLV, cases, malformed};
-use crate::{fresh, hex, pairing, unhex};
-
-fn docs() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs")
-}
+use crate::{docs, fresh, hex, independently, pairing, unhex};
 
 /// With `CRYPRQ_WRITE_VECTORS=1` it writes the file instead.
 #[test]
@@ -42,17 +36,8 @@ fn the_published_vectors_are_what_the_product_makes() {
 
 #[test]
 fn an_independent_implementation_recomputes_every_value() {
-    let Some(python) = std::env::var_os("CRYPRQ_VECTORS_PYTHON") else {
-        println!("skipped: the independent check of the vectors: tests/run prepares its Python");
-        return;
-    };
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("vectors/check_vectors.py");
-    let out = Command::new(python).arg("-B").arg(script).arg(docs()).output().expect("Python starts");
-    let text = String::from_utf8_lossy(&out.stdout);
-    assert!(out.status.success(), "{text}{}", String::from_utf8_lossy(&out.stderr));
-    let count = text.split(' ').next().and_then(|count| count.parse::<u32>().ok());
-    println!("{text}");
-    assert!(count.is_some_and(|count| count > 300), "it looked at too little: {text}");
+    let Some(count) = independently("check_vectors.py", &[docs()]) else { return };
+    assert!(count > 300, "it looked at too little: {count} values");
 }
 
 fn inputs_entry(name: &str, inputs: &Inputs) -> Value {

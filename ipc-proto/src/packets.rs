@@ -1,0 +1,210 @@
+//! The body of a packet frame: `count u64`, then for each packet `length u64` and its bytes.
+//!
+//! This is what bincode makes of a `Vec<&[u8]>`, read without a copy and written in place. Whether a packet is IPv4 or
+//! IPv6 is told by its first nibble.
+
+use crate::header::{FrameError, HEADER, Header, Kind};
+use crate::limits::{MAX_PACKET, MAX_PACKETS};
+
+/// The bytes of a count or a length.
+const NUMBER: usize = size_of::<u64>();
+
+/// The packets of one frame, borrowed from its body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Packets<'a> {
+    count: usize,
+    /// What follows the count; its lengths add up.
+    rest: &'a [u8],
+}
+
+impl<'a> Packets<'a> {
+    /// Reads a body: walks its lengths once and copies nothing.
+    ///
+    /// # Errors
+    /// [`FrameError`] when the lengths do not add up, or a packet has 0 or more than [`MAX_PACKET`] bytes; the
+    /// connection cannot go on after it.
+    pub fn read(body: &'a [u8]) -> Result<Self, FrameError> {
+        if body.len() > MAX_PACKETS {
+            return Err(FrameError::TooLong { length: body.len(), limit: MAX_PACKETS });
+        }
+        let (promised, rest) = number(body).ok_or(FrameError::Truncated)?;
+        let (mut count, mut left) = (0, rest);
+        // Each turn takes bytes that are there, so a count that lies ends the walk early.
+        while (count as u64) < promised {
+            let (length, after) = number(left).ok_or(FrameError::Truncated)?;
+            let bytes = usize::try_from(length).ok().filter(|length| (1..=MAX_PACKET).contains(length));
+            let bytes = bytes.ok_or(FrameError::PacketLength(length))?;
+            left = after.get(bytes..).ok_or(FrameError::Truncated)?;
+            count += 1;
+        }
+        if left.is_empty() { Ok(Self { count, rest }) } else { Err(FrameError::Trailing(left.len())) }
+    }
+
+    /// How many packets there are.
+    pub const fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Whether there are none.
+    pub const fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// A whole frame of them, header included.
+    ///
+    /// # Errors
+    /// Never for packets that were read.
+    pub fn frame(&self, id: u32) -> Result<Vec<u8>, FrameError> {
+        let header = Header { kind: Kind::Packets, length: NUMBER + self.rest.len(), id }.write()?;
+        Ok([&header[..], &(self.count as u64).to_le_bytes(), self.rest].concat())
+    }
+
+    /// The packets, in order.
+    pub const fn iter(&self) -> Iter<'a> {
+        Iter(self.rest)
+    }
+}
+
+impl<'a> IntoIterator for &Packets<'a> {
+    type Item = &'a [u8];
+    type IntoIter = Iter<'a>;
+
+    fn into_iter(self) -> Iter<'a> {
+        self.iter()
+    }
+}
+
+/// The packets of one frame, one after the other.
+#[derive(Clone, Debug)]
+pub struct Iter<'a>(&'a [u8]);
+
+impl<'a> Iterator for Iter<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let (length, after) = number(self.0)?;
+        let (packet, rest) = after.split_at_checked(usize::try_from(length).ok()?)?;
+        self.0 = rest;
+        Some(packet)
+    }
+}
+
+fn number(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    let (number, rest) = bytes.split_first_chunk::<NUMBER>()?;
+    Some((u64::from_le_bytes(*number), rest))
+}
+
+/// A packet frame that is written in place, header included, into memory of the caller.
+#[derive(Debug)]
+pub struct PacketWriter<'a> {
+    frame: &'a mut [u8],
+    end: usize,
+    count: u64,
+}
+
+impl<'a> PacketWriter<'a> {
+    /// The smallest frame: header and count.
+    pub const EMPTY: usize = HEADER + NUMBER;
+    /// What a packet takes besides its own bytes.
+    pub const PER_PACKET: usize = NUMBER;
+
+    /// Begins a frame in `frame`; `None` when not even [`Self::EMPTY`] bytes fit.
+    pub fn new(frame: &'a mut [u8]) -> Option<Self> {
+        let room = frame.len().min(HEADER + MAX_PACKETS);
+        let frame = frame.get_mut(..room).filter(|frame| frame.len() >= Self::EMPTY)?;
+        Some(Self { frame, end: Self::EMPTY, count: 0 })
+    }
+
+    /// Room for a packet of `length` bytes, which the caller fills; `None` when the frame is full or no packet has that
+    /// length.
+    pub fn slot(&mut self, length: usize) -> Option<&mut [u8]> {
+        if !(1..=MAX_PACKET).contains(&length) {
+            return None;
+        }
+        let start = self.end + Self::PER_PACKET;
+        let end = start + length;
+        let (prefix, packet) = self.frame.get_mut(self.end..end)?.split_at_mut(Self::PER_PACKET);
+        prefix.copy_from_slice(&(length as u64).to_le_bytes());
+        self.end = end;
+        self.count += 1;
+        Some(packet)
+    }
+
+    /// Ends the frame and gives its bytes.
+    pub fn finish(self) -> &'a [u8] {
+        let Self { frame, end, count } = self;
+        let (frame, _) = frame.split_at_mut(end);
+        let header = Header { kind: Kind::Packets, length: end - HEADER, id: 0 }.write();
+        let header = header.expect("`new` keeps the body within the limit");
+        frame[..HEADER].copy_from_slice(&header);
+        frame[HEADER..Self::EMPTY].copy_from_slice(&count.to_le_bytes());
+        frame
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::encode;
+
+    fn body(packets: &[&[u8]]) -> Vec<u8> {
+        let mut body = Vec::new();
+        encode(&packets.to_vec(), &mut body).unwrap();
+        body
+    }
+
+    #[test]
+    fn the_layout_is_bincodes_of_borrowed_slices_byte_for_byte() {
+        let (small, large) = ([0x45; 20], vec![0x60; MAX_PACKET]);
+        for packets in [vec![], vec![&small[..]], vec![&large[..], &small[..1], &large[..1420]]] {
+            let mut memory = vec![0xee; 200_000];
+            let mut writer = PacketWriter::new(&mut memory).unwrap();
+            for packet in &packets {
+                writer.slot(packet.len()).unwrap().copy_from_slice(packet);
+            }
+            let frame = writer.finish();
+            let header = Header::read(frame[..HEADER].try_into().unwrap()).unwrap();
+            assert_eq!((header.kind, header.length), (Kind::Packets, frame.len() - HEADER));
+            assert_eq!(frame[HEADER..], body(&packets));
+            let read = Packets::read(&frame[HEADER..]).unwrap();
+            assert_eq!((read.len(), read.is_empty()), (packets.len(), packets.is_empty()));
+            assert_eq!(read.iter().collect::<Vec<_>>(), packets);
+        }
+    }
+
+    #[test]
+    fn attack_08_lengths_that_do_not_add_up_are_refused() {
+        let good = body(&[&[0x45; 20], &[0x60; 40]]);
+        for end in 0..good.len() {
+            assert_eq!(Packets::read(&good[..end]), Err(FrameError::Truncated), "cut off after {end}");
+        }
+        assert_eq!(Packets::read(&[&good[..], &[0]].concat()), Err(FrameError::Trailing(1)));
+        let with = |at: usize, number: u64| {
+            let mut bytes = good.clone();
+            bytes[at..at + 8].copy_from_slice(&number.to_le_bytes());
+            Packets::read(&bytes).unwrap_err()
+        };
+        assert_eq!(with(0, u64::MAX), FrameError::Truncated);
+        assert_eq!(with(0, 1), FrameError::Trailing(48));
+        assert_eq!(with(8, 0), FrameError::PacketLength(0));
+        assert_eq!(with(8, MAX_PACKET as u64 + 1), FrameError::PacketLength(65_536));
+        assert_eq!(with(8, u64::MAX), FrameError::PacketLength(u64::MAX));
+        assert!(matches!(with(8, 21), FrameError::PacketLength(_)), "the next length is read one byte too late");
+        assert!(matches!(Packets::read(&vec![0; MAX_PACKETS + 1]), Err(FrameError::TooLong { .. })));
+    }
+
+    #[test]
+    fn a_writer_takes_what_fits_and_nothing_else() {
+        assert!(PacketWriter::new(&mut [0; PacketWriter::EMPTY - 1]).is_none());
+        let mut memory = [0; PacketWriter::EMPTY + PacketWriter::PER_PACKET + 10];
+        let mut writer = PacketWriter::new(&mut memory).unwrap();
+        assert!(writer.slot(11).is_none() && writer.slot(0).is_none() && writer.slot(usize::MAX).is_none());
+        assert!(writer.slot(10).is_some());
+        assert!(writer.slot(1).is_none());
+        assert_eq!(Packets::read(&writer.finish()[HEADER..]).unwrap().len(), 1);
+        let mut memory = vec![0; 2 * MAX_PACKETS];
+        let mut writer = PacketWriter::new(&mut memory).unwrap();
+        while writer.slot(MAX_PACKET).is_some() {}
+        assert!(writer.finish().len() <= HEADER + MAX_PACKETS, "memory beyond the limit is not used");
+    }
+}

@@ -1,0 +1,117 @@
+//! What `status` says.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use serde::{Deserialize, Serialize};
+
+use crate::codec::{Decode, Encode};
+
+/// This host.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Encode, Decode)]
+pub struct Status {
+    /// The daemon's version.
+    pub version: String,
+    /// Our own PeerId.
+    pub peer_id: String,
+    /// Our own name.
+    pub name: String,
+    /// Our inner addresses.
+    pub addresses: Addresses,
+    /// `starting`, `running` or `stopping`.
+    pub state: String,
+    /// Since when, RFC 3339.
+    pub since: String,
+    /// Where inner packets come from: `tun` or `none`.
+    pub ingress: String,
+    /// Outer addresses that we listen on.
+    pub listen: Vec<String>,
+    /// What is wrong or odd.
+    pub health: Vec<HealthItem>,
+    /// Drops that belong to no peer, by reason.
+    pub drops: BTreeMap<String, u64>,
+    /// The peers.
+    pub peers: Vec<PeerStatus>,
+}
+
+/// Inner addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
+pub struct Addresses {
+    /// The IPv4 address, if there is one.
+    pub ipv4: Option<Ipv4Addr>,
+    /// The IPv6 address.
+    pub ipv6: Ipv6Addr,
+}
+
+/// Something that a person should know.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
+pub struct HealthItem {
+    /// A name for scripts.
+    pub code: String,
+    /// Since when, RFC 3339.
+    pub since: String,
+    /// What is wrong.
+    pub text: String,
+    /// What mends it.
+    pub hint: Option<String>,
+}
+
+/// One peer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Encode, Decode)]
+pub struct PeerStatus {
+    /// Its PeerId.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// `idle`, `connecting`, `connected`, `stalled` or `refused`.
+    pub state: String,
+    /// How packets travel, while connected.
+    pub path: Option<PathStatus>,
+    /// The data frames' AEAD.
+    pub cipher: Option<String>,
+    /// When the last authentic packet came, RFC 3339.
+    pub last_authentic: Option<String>,
+    /// Milliseconds since then, by the clock that counts sleep.
+    pub last_authentic_ms: Option<u64>,
+    /// When the keys in use were made, RFC 3339.
+    pub handshake_at: Option<String>,
+    /// Time to the next rotation.
+    pub next_rotation_ms: Option<u64>,
+    /// Handshakes that ended with new keys.
+    pub rotations: u64,
+    /// Inner bytes received.
+    pub rx_bytes: u64,
+    /// Inner bytes sent.
+    pub tx_bytes: u64,
+    /// Inner packets received.
+    pub rx_packets: u64,
+    /// Inner packets sent.
+    pub tx_packets: u64,
+    /// Inner bits received a second, over the last seconds.
+    pub rx_bps: u64,
+    /// Inner bits sent a second, over the last seconds.
+    pub tx_bps: u64,
+    /// Packets and frames of this peer that were dropped, by reason.
+    pub drops: BTreeMap<String, u64>,
+    /// Prefixes that belong to it.
+    pub allowed_ips: Vec<String>,
+    /// Whether the pair has a PSK.
+    pub psk: bool,
+    /// Starts without a chain that lost one.
+    pub chain_resets: u64,
+    /// Handshakes that failed, by reason.
+    pub failures: BTreeMap<String, u64>,
+}
+
+/// How packets reach a peer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Encode, Decode)]
+pub struct PathStatus {
+    /// `stream`.
+    pub kind: String,
+    /// The other end.
+    pub address: String,
+    /// The round trip.
+    pub rtt_ms: Option<f64>,
+    /// The tunnel MTU in bytes.
+    pub mtu: u16,
+}

@@ -352,7 +352,9 @@ impl World {
             | Input::Rotate
             | Input::Reconnect
             | Input::AcceptChainReset
-            | Input::PskChanged(_) => {}
+            | Input::PskChanged(_)
+            | Input::ChainRuleChanged(_)
+            | Input::ParamsChanged(_) => {}
         }
         let now = self.hosts[host].clock(self.now);
         self.hosts[host].peer_mut(peer).tunnel.handle(now, input);

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::ChainRule;
 use crate::epoch::{Cipher, EpochId, Opener, Sealer};
-use crate::handshake::{HandshakeError, ReceiverIndex, RejectCode, Tlv};
+use crate::handshake::{HandshakeError, Params, ReceiverIndex, RejectCode, Tlv};
 use crate::secret::StoredSecret;
 use crate::state::PeerState;
 use crate::time::Time;
@@ -146,6 +147,10 @@ pub enum Input {
     AcceptChainReset,
     /// The pair has another PSK now, or none.
     PskChanged(Option<StoredSecret>),
+    /// Starts without a chain are judged by this rule from now on.
+    ChainRuleChanged(ChainRule),
+    /// What the next handshake announces; the epoch in use stays as it was agreed.
+    ParamsChanged(Params),
     /// Erase all epochs and chain keys: the peer is removed, or the machine hibernates.
     EraseAll,
 }

@@ -144,6 +144,8 @@ impl Tunnel {
             Input::Reconnect => self.on_reconnect(),
             Input::AcceptChainReset => self.on_chain_reset_accepted(now),
             Input::PskChanged(psk) => self.on_psk_changed(psk),
+            Input::ChainRuleChanged(rule) => self.on_chain_rule_changed(rule),
+            Input::ParamsChanged(params) => self.config.params = params,
             Input::EraseAll => self.erase_all(now),
         }
         self.settle(now);
@@ -275,6 +277,15 @@ impl Tunnel {
         self.end_attempts();
         self.config.psk = psk;
         self.start_now();
+    }
+
+    /// What is in flight was begun under the other rule: it ends, and pauses that the other rule brought are over.
+    fn on_chain_rule_changed(&mut self, rule: ChainRule) {
+        if self.config.require_chain != rule {
+            self.config.require_chain = rule;
+            self.end_attempts();
+            self.clear_backoff();
+        }
     }
 
     fn erase_all(&mut self, now: Time) {

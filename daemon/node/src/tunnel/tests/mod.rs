@@ -1,6 +1,7 @@
 //! Two tunnels joined by a small network in memory, under virtual time.
 
 mod chains;
+mod changes;
 mod connect;
 mod failures;
 mod liveness;

@@ -15,6 +15,7 @@ pub use tables::{PeerPlane, PeerStats, Tables};
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use crossbeam_channel::{Sender, bounded, unbounded};
 use node::drops::{DropCounters, DropReason};
@@ -27,6 +28,8 @@ use os::tun::{PacketBatch, Tun, Waker};
 
 use crate::stream::Inbound;
 use down::Command;
+
+const REMOVAL_LOOKS: u32 = 1000;
 
 /// The seam between packets and what carries their frames.
 pub trait Carrier: Send + Sync {
@@ -191,14 +194,21 @@ impl Plane {
         self.inbound.wake();
     }
 
-    /// Removes a peer: its keys are erased when this returns.
+    /// Removes a peer: its keys are erased when this returns. Whoever else holds its sealer lets go of it before.
     pub fn remove_peer(&self, slot: PeerSlot) {
-        self.tables.remove_peer(slot);
+        let sealer = self.tables.remove_peer(slot);
         let (done, erased) = bounded(1);
         if self.commands.send(Command::RemovePeer(slot, done)).is_ok() {
             self.inbound.wake();
             // A loop that ended erased everything with itself.
             let _ = erased.recv();
+        }
+        // The sending loop holds the key until its batch is finished, which takes microseconds; the number of looks
+        // only makes sure that this ends.
+        let mut looks = 0;
+        while sealer.strong_count() > 0 && looks < REMOVAL_LOOKS {
+            std::thread::sleep(Duration::from_millis(1));
+            looks += 1;
         }
     }
 

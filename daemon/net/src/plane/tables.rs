@@ -1,8 +1,8 @@
 //! What the loops look up: snapshots that are swapped as a whole, read once a batch without a lock.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use node::epoch::Sealer;
@@ -96,13 +96,16 @@ impl Tables {
         stats
     }
 
-    pub(super) fn remove_peer(&self, slot: PeerSlot) {
-        self.set_sealer(slot, None);
+    /// Takes a peer out, and gives what shows when the last loop has let go of its key.
+    pub(super) fn remove_peer(&self, slot: PeerSlot) -> Weak<Sealer> {
+        let sealer = self.peer(slot).and_then(|peer| peer.sealer.swap(None));
+        let sealer = sealer.map_or_else(Weak::new, |sealer| Arc::downgrade(&sealer));
         self.peers.rcu(|peers| {
             let mut peers = BTreeMap::clone(peers);
             peers.remove(&slot);
             peers
         });
+        sealer
     }
 
     pub(super) fn set_sealer(&self, slot: PeerSlot, sealer: Option<Arc<Sealer>>) {

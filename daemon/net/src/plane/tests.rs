@@ -161,7 +161,12 @@ fn packets_without_a_key_or_a_peer_are_dropped_and_counted() {
 #[test]
 fn a_removed_peers_key_is_gone_when_the_call_returns() {
     let (a, b) = joined();
+    let (sealer, _) = keys();
+    let sealer = Arc::new(sealer);
+    let held = Arc::downgrade(&sealer);
+    b.plane.set_sealer(PEER, Some(sealer));
     b.plane.remove_peer(PEER);
+    assert_eq!(held.strong_count(), 0, "nobody holds the key to send with");
     a.packets.send(Some(packet(A, B, 1))).unwrap();
     wait_for("the frame is refused", || b.plane.drops().get(DropReason::FrameUnknownIndex) == 1);
     assert!(b.delivered.try_recv().is_err());

@@ -185,7 +185,10 @@ impl Task {
                 self.dialer.forget(&id);
                 self.handshakes.close_all(peer);
                 self.swarm.behaviour_mut().allowed.disallow_peer(id);
-                self.peers.remove(&id);
+                if let Some(peer) = self.peers.remove(&id) {
+                    // What is queued for it goes now; whoever else holds the carrier may hold it for a while.
+                    peer.carrier.set_open(false);
+                }
                 let _ = done.send(());
             }
             Command::Dial { peer, addresses } => {

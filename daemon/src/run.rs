@@ -9,26 +9,25 @@ use cryprq_ipc_proto::paths::CONTROL_SOCKET;
 use net::plane::{PacketSink, PacketSource, Plane, PlaneParts, Wake};
 use net::stream::Inbound;
 use net::swarm::{NetConfig, NetEvent};
-use node::crypto::Identity;
 use node::drops::DropCounters;
-use node::pairing::{default_ipv4, inner_ipv6, overlay};
+use node::pairing::overlay;
 use node::secret::SecretStore;
 use node::tunnel::TunnelLimits;
 use os::clock::boottime;
-use os::memory::{Locked, LockedStore};
+use os::memory::{IfUnlocked, Locked, LockedStore};
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
-use crate::config::{Config, Ingress, MemoryRule, OwnIpv4};
+use crate::config::{Config, Ingress, MemoryRule};
 use crate::ipc::{Authority, serve};
 use crate::logging::LogLevel;
 use crate::state_dir::{self, StateDir};
 use crate::supervisor::{Interface, OwnAddresses, Parts, Supervisor, undo};
 
-/// Places for secrets: the identity, and per peer a PSK and two chain keys while one is replaced.
-const SECRETS_BESIDE_PEERS: usize = 8;
-const SECRETS_PER_PEER: usize = 5;
+/// Places for secrets to begin with: the identity, and per peer a PSK (twice) and two chain keys while one is replaced.
+const SECRETS_BESIDE_PEERS: usize = 64;
+const SECRETS_PER_PEER: usize = 6;
 const CALLS: usize = 64;
 
 /// What is done before the first thread, while the process still has every right that it was given.
@@ -71,7 +70,7 @@ pub async fn run(prepared: Prepared, limits: TunnelLimits, log: LogLevel) -> any
     let store = secret_store(&config)?;
     let seed = state.identity_seed()?;
     let identity = Arc::new(state_dir::identity(&seed, &*store)?);
-    let own = own_addresses(&config, &identity);
+    let own = OwnAddresses::new(&config, identity.public(), state.own_ipv4()?);
 
     let drops = Arc::new(DropCounters::default());
     let inbound = Arc::new(Inbound::new(Arc::clone(&drops)));
@@ -117,24 +116,16 @@ async fn work(
 }
 
 fn secret_store(config: &Config) -> anyhow::Result<Arc<dyn SecretStore>> {
-    let (store, locked) = LockedStore::new(SECRETS_BESIDE_PEERS + SECRETS_PER_PEER * config.peers.len())?;
-    match (locked, config.memory) {
-        (Locked::Yes, _) => {}
-        (Locked::No, MemoryRule::Warn) => tracing::warn!("secrets cannot be locked into memory: raise RLIMIT_MEMLOCK"),
-        (Locked::No, MemoryRule::Refuse) => {
-            anyhow::bail!("secrets cannot be locked into memory, which memory.strict demands: raise RLIMIT_MEMLOCK")
-        }
+    let if_unlocked = match config.memory {
+        MemoryRule::Warn => IfUnlocked::Use,
+        MemoryRule::Refuse => IfUnlocked::Refuse,
+    };
+    let secrets = SECRETS_BESIDE_PEERS + SECRETS_PER_PEER * config.peers.len();
+    let store = LockedStore::new(secrets, if_unlocked).context("memory.strict demands it: raise RLIMIT_MEMLOCK")?;
+    if store.locked() == Locked::No {
+        tracing::warn!("secrets cannot be locked into memory: raise RLIMIT_MEMLOCK");
     }
     Ok(Arc::new(store))
-}
-
-fn own_addresses(config: &Config, identity: &Identity) -> OwnAddresses {
-    let ipv4 = match config.address {
-        OwnIpv4::Derived => default_ipv4(identity.public(), config.ipv4),
-        OwnIpv4::Fixed(address) => Some(address),
-        OwnIpv4::None => None,
-    };
-    OwnAddresses { ipv6: inner_ipv6(identity.public()), ipv4 }
 }
 
 type Ends = (Box<dyn PacketSource>, Box<dyn PacketSink>, Wake, Option<Interface>);

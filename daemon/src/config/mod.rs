@@ -1,19 +1,18 @@
 //! `docs/config.md`: files → raw structs → one validated [`Config`], with all errors at once.
 
+pub mod peer;
 mod raw;
 mod validate;
+
+pub use peer::{PeerConfig, Psk};
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 
-use ipnet::{IpNet, Ipv4Net};
-use net::Multiaddr;
+use ipnet::Ipv4Net;
 use net::swarm::Tcp;
 use node::handshake::PaddingMode;
-use node::peer_key::PeerKey;
-use node::tunnel::ChainRule;
-use zeroize::Zeroizing;
 
 use raw::Raw;
 
@@ -115,25 +114,6 @@ pub enum Who {
     User(String),
     /// The members of a group.
     Group(String),
-}
-
-/// A peer.
-#[derive(Debug)]
-pub struct PeerConfig {
-    /// Its identity.
-    pub key: PeerKey,
-    /// Its name for people.
-    pub name: String,
-    /// Where to dial it.
-    pub addresses: Vec<Multiaddr>,
-    /// Prefixes that belong to it.
-    pub allowed_ips: Vec<IpNet>,
-    /// The pair's PSK.
-    pub psk: Option<Zeroizing<[u8; 32]>>,
-    /// Whether a start without a chain needs an administrator.
-    pub require_chain: ChainRule,
-    /// Connect at start.
-    pub up: bool,
 }
 
 /// Everything that is wrong with a configuration.

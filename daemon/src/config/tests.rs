@@ -1,3 +1,5 @@
+use node::tunnel::ChainRule;
+
 use super::*;
 
 const A: &str = "12D3KooWD3eckifWpRn9wQpMG9R9hX3sD158z7EqHWmweQAJU5SA";
@@ -93,9 +95,9 @@ fn a_psk_is_read_from_a_private_file_only() {
     let file = dir.path().join("gateway.psk");
     let config = format!("[[peer]]\nid = \"{A}\"\nname = \"g\"\npsk_file = \"{}\"\n", file.display());
     os::files::create_secret(&file, "ab".repeat(32).as_bytes()).unwrap();
-    assert_eq!(**Config::parse(&config).unwrap().peers[0].psk.as_ref().unwrap(), [0xab; 32]);
+    assert_eq!(Config::parse(&config).unwrap().peers[0].psk.as_ref().unwrap().expose(), &[0xab; 32]);
     os::files::write_atomically(&file, b"q6urq6urq6urq6urq6urq6urq6urq6urq6urq6urq6s=\n").unwrap();
-    assert_eq!(**Config::parse(&config).unwrap().peers[0].psk.as_ref().unwrap(), [0xab; 32]);
+    assert_eq!(Config::parse(&config).unwrap().peers[0].psk.as_ref().unwrap().expose(), &[0xab; 32]);
     os::files::write_atomically(&file, "00".repeat(32).as_bytes()).unwrap();
     assert!(errors(&config).contains("zeros"));
     os::files::write_atomically(&file, b"short").unwrap();

@@ -10,8 +10,8 @@ use net::peer_id;
 use net::swarm::Tcp;
 use node::handshake::{PaddingMode, ParamLimits};
 use node::tunnel::ChainRule;
-use zeroize::Zeroizing;
 
+use super::peer::{Psk, check_name, read_address, read_prefix, read_psk};
 use super::raw::{self, Raw};
 use super::{Access, Config, ConfigErrors, Ingress, MemoryRule, OwnIpv4, PeerConfig, Who};
 
@@ -53,7 +53,7 @@ pub(super) fn validate(raw: Raw) -> Result<Config, ConfigErrors> {
     let limits = ParamLimits::default();
     let own_name = os::users::host_name().unwrap_or_else(|| "cryprq".into());
     let name = raw.node.name.unwrap_or(own_name);
-    let name = c.check("node.name", printable(&name).map(|()| name.clone()), String::new());
+    let name = c.check("node.name", check_name(&name).map(|()| name.clone()), String::new());
     let ipv4 = raw.network.ipv4.as_deref().unwrap_or("10.86.0.0/16");
     let padding = [("16", PaddingMode::Multiple16), ("buckets", PaddingMode::Buckets), ("full", PaddingMode::Full)];
     let ingress = [("tun", Ingress::Tun), ("none", Ingress::None)];
@@ -93,14 +93,6 @@ pub(super) fn validate(raw: Raw) -> Result<Config, ConfigErrors> {
     if c.0.is_empty() { Ok(config) } else { Err(ConfigErrors(c.0)) }
 }
 
-fn printable(name: &str) -> Result<(), String> {
-    if (1..=63).contains(&name.len()) && !name.chars().any(char::is_control) {
-        Ok(())
-    } else {
-        Err("a name has 1 to 63 bytes, all printable".into())
-    }
-}
-
 fn own_ipv4(c: &mut Checker, address: Option<&str>) -> OwnIpv4 {
     match address {
         None => OwnIpv4::Derived,
@@ -131,33 +123,23 @@ fn read_peer(c: &mut Checker, index: usize, peer: raw::Peer) -> Option<PeerConfi
     let at = |key: &str| format!("peer {label}, {key}");
     let key = c.check(&at("id"), peer_id::parse(&peer.id).map(Some).map_err(|error| error.to_string()), None);
     let name = peer.name.unwrap_or_else(|| peer.id.clone());
-    c.check(&at("name"), printable(&name), ());
+    c.check(&at("name"), check_name(&name), ());
     let mut addresses = Vec::new();
     for text in &peer.addresses {
-        let error = |_| format!("'{text}' is no multiaddr such as /ip4/203.0.113.1/udp/41820/quic-v1");
-        addresses.extend(c.check(&at("addresses"), text.parse::<net::Multiaddr>().map(Some).map_err(error), None));
+        addresses.extend(c.check(&at("addresses"), read_address(text).map(Some), None));
     }
     let mut allowed_ips: Vec<IpNet> = Vec::new();
     for text in &peer.allowed_ips {
-        let error = |_| format!("'{text}' is no prefix such as 10.86.0.1/32");
-        allowed_ips.extend(c.check(&at("allowed_ips"), text.parse::<IpNet>().map(Some).map_err(error), None));
+        allowed_ips.extend(c.check(&at("allowed_ips"), read_prefix(text).map(Some), None));
     }
-    let psk = peer.psk_file.and_then(|file| c.check(&at("psk_file"), read_psk(Path::new(&file)).map(Some), None));
+    let psk = peer.psk_file.and_then(|file| c.check(&at("psk_file"), read_psk_file(Path::new(&file)).map(Some), None));
     let require_chain = if peer.require_chain { ChainRule::Required } else { ChainRule::Optional };
     Some(PeerConfig { key: key?, name, addresses, allowed_ips, psk, require_chain, up: peer.up.unwrap_or(true) })
 }
 
-/// 32 bytes as base64 or hex.
-fn read_psk(path: &Path) -> Result<Zeroizing<[u8; 32]>, String> {
-    let bytes = os::files::read_secret(path, PSK_FILE_LIMIT).map_err(|error| error.to_string())?;
-    let text = bytes.trim_ascii();
-    let decoded = data_encoding::HEXLOWER_PERMISSIVE.decode(text).or_else(|_| data_encoding::BASE64.decode(text));
-    let decoded = Zeroizing::new(decoded.unwrap_or_default());
-    let psk = <[u8; 32]>::try_from(decoded.as_slice());
-    let psk = psk.map_err(|_| {
-        format!("{} does not hold 32 bytes in hex or base64: make it with 'openssl rand -hex 32'", path.display())
-    })?;
-    if psk == [0; 32] { Err("a PSK of zeros protects nothing".into()) } else { Ok(Zeroizing::new(psk)) }
+fn read_psk_file(path: &Path) -> Result<Psk, String> {
+    let text = os::files::read_secret(path, PSK_FILE_LIMIT).map_err(|error| error.to_string())?;
+    read_psk(&text).map_err(|error| format!("{}: {error}", path.display()))
 }
 
 fn check_peers(c: &mut Checker, peers: &[PeerConfig]) {

@@ -1,4 +1,12 @@
-//! The state folder: identity, journal, lock (`docs/config.md`).
+//! The state folder: identity, peers, wishes, journal, lock (`docs/config.md`).
+
+mod file;
+mod own;
+mod peers;
+mod wishes;
+
+pub use file::StateError;
+pub use wishes::Wishes;
 
 use std::fs::File;
 use std::io;
@@ -7,7 +15,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use node::crypto::{Identity, RandomSource};
 use node::secret::{SecretKey32, SecretStore};
-use os::files::{self, FileError};
+use os::files;
 use os::journal::{self, Journal};
 use os::random::SystemRandom;
 use zeroize::Zeroizing;
@@ -66,39 +74,6 @@ impl StateDir {
     pub fn journal(&self) -> anyhow::Result<Journal> {
         Ok(Journal::open(&self.path.join("journal.jsonl"))?)
     }
-
-    /// The names of the peers that the administrator took down.
-    ///
-    /// # Errors
-    /// When the file is damaged.
-    pub fn down(&self) -> anyhow::Result<Vec<String>> {
-        let path = self.path.join("wishes.toml");
-        let bytes = match files::read_secret(&path, 1 << 20) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == Some(io::ErrorKind::NotFound) => return Ok(Vec::new()),
-            Err(error) => return Err(error.into()),
-        };
-        let wishes: Wishes = toml::from_str(std::str::from_utf8(&bytes)?)
-            .with_context(|| format!("{} is damaged: remove it to connect every peer", path.display()))?;
-        anyhow::ensure!(wishes.version == 1, "{} was written by a later version", path.display());
-        Ok(wishes.down)
-    }
-
-    /// Keeps which peers are down over restarts.
-    ///
-    /// # Errors
-    /// When the disk is full; the old file stays then.
-    pub fn set_down(&self, down: Vec<String>) -> Result<(), FileError> {
-        let text = toml::to_string(&Wishes { version: 1, down }).unwrap_or_default();
-        files::write_atomically(&self.path.join("wishes.toml"), text.as_bytes())
-    }
-}
-
-#[derive(serde::Serialize, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Wishes {
-    version: u32,
-    down: Vec<String>,
 }
 
 /// Puts the seed into the store and derives the identity.
@@ -122,20 +97,6 @@ mod tests {
         assert_eq!(*StateDir::open(&path).unwrap().identity_seed().unwrap(), first);
         files::write_atomically(&path.join("identity.key"), &[1; 31]).unwrap();
         assert!(StateDir::open(&path).unwrap().identity_seed().unwrap_err().to_string().contains("32 bytes"));
-    }
-
-    #[test]
-    fn wishes_outlive_the_daemon_and_a_later_version_is_refused() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("state");
-        let state = StateDir::open(&path).unwrap();
-        assert!(state.down().unwrap().is_empty());
-        state.set_down(vec!["gateway".into()]).unwrap();
-        drop(state);
-        let state = StateDir::open(&path).unwrap();
-        assert_eq!(state.down().unwrap(), ["gateway"]);
-        files::write_atomically(&path.join("wishes.toml"), b"version = 2\ndown = []\n").unwrap();
-        assert!(state.down().is_err());
     }
 
     #[test]

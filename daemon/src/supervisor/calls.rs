@@ -6,7 +6,9 @@ use net::peer_id;
 use node::router::PeerSlot;
 use node::tunnel::{Input, Want};
 
-use super::{Supervisor, status};
+use super::peers::{PeerFields, bad_request};
+use super::{Origin, Supervisor, status};
+use crate::config::PeerConfig;
 use crate::ipc::Call;
 
 impl Supervisor {
@@ -28,6 +30,31 @@ impl Supervisor {
                 self.net.kick().await;
                 self.tell(peer.as_deref(), || Input::Reconnect).await?;
             }
+            Request::PeerAdd { peer, name, addresses, allowed_ips, psk, require_chain, up } => {
+                let fields = PeerFields {
+                    name: name.as_deref(),
+                    addresses: (!addresses.is_empty()).then_some(addresses),
+                    allowed_ips: (!allowed_ips.is_empty()).then_some(allowed_ips),
+                    psk: psk.as_ref(),
+                    require_chain: Some(*require_chain),
+                    up: Some(*up),
+                };
+                let key = peer_id::parse(peer).map_err(|error| bad_request("peer", error.to_string()))?;
+                let config = fields.over(PeerConfig::new(key))?;
+                self.add_peer(config, Origin::State).await?;
+            }
+            Request::PeerSet { peer, name, addresses, allowed_ips, psk, require_chain, up } => {
+                let fields = PeerFields {
+                    name: name.as_deref(),
+                    addresses: addresses.as_ref(),
+                    allowed_ips: allowed_ips.as_ref(),
+                    psk: psk.as_ref(),
+                    require_chain: *require_chain,
+                    up: *up,
+                };
+                self.set_peer(peer, &fields).await?;
+            }
+            Request::PeerRemove { peer } => self.remove_peer(peer).await?,
             Request::PeerAcceptChainReset { peer } => self.tell(Some(peer), || Input::AcceptChainReset).await?,
             Request::LogLevel { level } => {
                 self.log.set(level).map_err(|error| ErrorBody::new(ErrorCode::BadRequest, error))?;
@@ -39,9 +66,6 @@ impl Supervisor {
             | Request::InviteList {}
             | Request::InviteCancel { .. }
             | Request::Join { .. }
-            | Request::PeerAdd { .. }
-            | Request::PeerSet { .. }
-            | Request::PeerRemove { .. }
             | Request::Config {}
             | Request::Reload {} => {
                 return Err(ErrorBody::new(ErrorCode::Unsupported, "this daemon does not do that yet"));
@@ -54,10 +78,11 @@ impl Supervisor {
     async fn want(&mut self, peer: Option<&str>, want: Want) -> Result<(), ErrorBody> {
         for slot in self.named(peer)? {
             self.set_wanted(slot, want).await;
+            if let Some(peer) = self.peers.get_mut(&slot) {
+                peer.wish = Some(want).filter(|want| (*want == Want::Up) != peer.config.up);
+            }
         }
-        let down = self.peers.values().filter(|peer| peer.want == Want::Down && peer.config.up);
-        let down = down.map(|peer| peer.config.name.clone()).collect();
-        self.state.set_down(down).map_err(|error| {
+        self.save_wishes().map_err(|error| {
             ErrorBody::new(ErrorCode::Internal, format!("done, but it will not outlive a restart: {error}"))
         })
     }
@@ -70,7 +95,7 @@ impl Supervisor {
     }
 
     /// The peers that a caller names: by name, PeerId, or the beginning of one PeerId; all of them without a name.
-    fn named(&self, name: Option<&str>) -> Result<Vec<PeerSlot>, ErrorBody> {
+    pub(super) fn named(&self, name: Option<&str>) -> Result<Vec<PeerSlot>, ErrorBody> {
         let Some(name) = name else { return Ok(self.peers.keys().copied().collect()) };
         let by_name = self.peers.iter().find(|(_, peer)| peer.config.name == name);
         if let Some((&slot, _)) = by_name {

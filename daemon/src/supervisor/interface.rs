@@ -1,6 +1,8 @@
 //! The TUN interface: made with the daemon, journalled, undone with it.
 
+use std::collections::BTreeSet;
 use std::io;
+use std::net::{IpAddr, Ipv4Addr};
 
 use anyhow::Context;
 use ipnet::IpNet;
@@ -15,6 +17,8 @@ pub struct Interface {
     network: Network,
     index: u32,
     name: String,
+    mtu: u16,
+    routes: BTreeSet<IpNet>,
     journal: Journal,
 }
 
@@ -40,21 +44,62 @@ impl Interface {
         let network = Network::open()?;
         let index = network.index_of(name).await?.context("the interface vanished")?;
         network.set_up(index, mtu).await?;
+        let interface = Self { network, index, name: name.to_owned(), mtu, routes: BTreeSet::new(), journal };
         for address in own.all() {
-            // Below 1280 bytes there is no IPv6 (RFC 8200, section 5).
-            if address.is_ipv4() || mtu >= 1280 {
-                network.add_address(index, address.into()).await?;
-            }
+            interface.add_address(address).await?;
         }
-        Ok((Self { network, index, name: name.to_owned(), journal }, tun))
+        Ok((interface, tun))
     }
 
-    /// Routes a peer's prefix to the interface.
+    async fn add_address(&self, address: IpAddr) -> anyhow::Result<()> {
+        if self.carries(address) {
+            self.network.add_address(self.index, address.into()).await?;
+        }
+        Ok(())
+    }
+
+    /// Below 1280 bytes there is no IPv6 (RFC 8200, section 5).
+    const fn carries(&self, address: IpAddr) -> bool {
+        address.is_ipv4() || self.mtu >= 1280
+    }
+
+    /// Gives the interface another IPv4 address.
     ///
     /// # Errors
     /// The system's refusal.
-    pub async fn add_route(&self, prefix: IpNet) -> anyhow::Result<()> {
-        Ok(self.network.add_route(self.index, prefix).await?)
+    pub async fn set_ipv4(&mut self, old: Option<Ipv4Addr>, new: Option<Ipv4Addr>) -> anyhow::Result<()> {
+        if old == new {
+            return Ok(());
+        }
+        if let Some(new) = new {
+            self.add_address(new.into()).await?;
+        }
+        if let Some(old) = old {
+            self.network.remove_address(self.index, IpAddr::from(old).into()).await?;
+            // With the last address of a family the kernel removes the family's routes.
+            let routes = std::mem::take(&mut self.routes);
+            self.set_routes(routes).await?;
+        }
+        Ok(())
+    }
+
+    /// Routes these prefixes to the interface, and no others.
+    ///
+    /// # Errors
+    /// The system's refusal; the routes before it are set.
+    pub async fn set_routes(&mut self, wanted: BTreeSet<IpNet>) -> anyhow::Result<()> {
+        let stale: Vec<_> = self.routes.difference(&wanted).copied().collect();
+        for prefix in stale {
+            self.network.remove_route(self.index, prefix).await?;
+            self.routes.remove(&prefix);
+        }
+        for prefix in wanted {
+            if !self.routes.contains(&prefix) && self.carries(prefix.addr()) {
+                self.network.add_route(self.index, prefix).await?;
+                self.routes.insert(prefix);
+            }
+        }
+        Ok(())
     }
 
     /// The networks that this host is connected to besides the tunnel; no peer may claim to be in one.

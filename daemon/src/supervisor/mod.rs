@@ -4,28 +4,29 @@
 mod calls;
 mod interface;
 mod peer;
+mod peers;
 mod status;
 
 pub use interface::{Interface, undo};
+pub use peers::Origin;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use net::plane::{Plane, Reports};
 use net::swarm::{Net, NetEvent};
-use node::crypto::{AwsLcKem, Identity};
-use node::handshake::{Capabilities, Params};
+use node::crypto::Identity;
+use node::pairing::{default_ipv4, inner_ipv6};
 use node::peer_key::PeerKey;
 use node::router::{PeerSlot, Router};
-use node::secret::{SecretKey32, SecretStore};
-use node::tunnel::{IndexSpace, Input, Tunnel, TunnelConfig, TunnelLimits, Want};
+use node::secret::SecretStore;
+use node::tunnel::{IndexSpace, Input, TunnelLimits, Want};
 use os::clock::boottime;
-use os::random::SystemRandom;
 use tokio::sync::mpsc;
 
-use crate::config::{Config, PeerConfig};
+use crate::config::{Config, OwnIpv4};
 use crate::ipc::Call;
 use crate::logging::LogLevel;
 use crate::state_dir::StateDir;
@@ -63,11 +64,21 @@ pub struct Parts {
 pub struct OwnAddresses {
     /// From our key.
     pub ipv6: Ipv6Addr,
-    /// From our key or the configuration.
+    /// From the configuration, or granted by another host, or from our key.
     pub ipv4: Option<Ipv4Addr>,
 }
 
 impl OwnAddresses {
+    /// The addresses of a host to which another granted `granted`.
+    pub fn new(config: &Config, key: PeerKey, granted: Option<Ipv4Addr>) -> Self {
+        let ipv4 = match config.address {
+            OwnIpv4::Derived => granted.or_else(|| default_ipv4(key, config.ipv4)),
+            OwnIpv4::Fixed(address) => Some(address),
+            OwnIpv4::None => None,
+        };
+        Self { ipv6: inner_ipv6(key), ipv4 }
+    }
+
     /// Both, as far as there are.
     pub fn all(&self) -> impl Iterator<Item = IpAddr> {
         [Some(self.ipv6.into()), self.ipv4.map(Into::into)].into_iter().flatten()
@@ -77,7 +88,10 @@ impl OwnAddresses {
 /// The control task's state.
 pub struct Supervisor {
     config: Config,
+    limits: TunnelLimits,
     identity: Arc<Identity>,
+    store: Arc<dyn SecretStore>,
+    indices: Arc<IndexSpace>,
     state: StateDir,
     net: Net,
     plane: Plane,
@@ -86,6 +100,8 @@ pub struct Supervisor {
     log: LogLevel,
     peers: BTreeMap<PeerSlot, Peer>,
     slots: BTreeMap<PeerKey, PeerSlot>,
+    /// No slot is used twice: what comes late for a peer that is gone is not taken for another's.
+    next_slot: u32,
     listening: Vec<String>,
     health: BTreeMap<&'static str, cryprq_ipc_proto::message::HealthItem>,
     since: jiff::Timestamp,
@@ -98,11 +114,15 @@ impl Supervisor {
     /// When the peers contradict each other or the system refuses a route.
     pub async fn start(parts: Parts) -> anyhow::Result<Self> {
         let Parts { mut config, limits, identity, store, state, net, plane, interface, own, log } = parts;
-        let down = state.down()?;
-        let peers = std::mem::take(&mut config.peers);
+        let configured = std::mem::take(&mut config.peers).into_iter().map(|peer| (peer, Origin::Config));
+        let kept = state.peers()?.into_iter().map(|peer| (peer, Origin::State));
+        let wishes = state.wishes()?;
         let mut supervisor = Self {
             config,
+            limits,
             identity,
+            store,
+            indices: Arc::default(),
             state,
             net,
             plane,
@@ -111,59 +131,24 @@ impl Supervisor {
             log,
             peers: BTreeMap::new(),
             slots: BTreeMap::new(),
+            next_slot: 0,
             listening: Vec::new(),
             health: BTreeMap::new(),
             since: jiff::Timestamp::now(),
         };
-        let indices = Arc::new(IndexSpace::default());
-        for (number, peer) in (0..).zip(peers) {
-            anyhow::ensure!(
-                peer.key != supervisor.identity.public(),
-                "peer {} is this host itself: remove it",
-                peer.name
-            );
-            let want = if peer.up && !down.contains(&peer.name) { Want::Up } else { Want::Down };
-            supervisor.add_peer(PeerSlot(number), peer, want, &limits, &store, &indices).await?;
+        for (peer, origin) in configured.chain(kept) {
+            supervisor.check_peer(&peer, None).map_err(|error| {
+                anyhow::anyhow!("{}{}", error.message, error.hint.map(|hint| format!(": {hint}")).unwrap_or_default())
+            })?;
+            let wish = wishes.get(&peer.key).copied();
+            supervisor.enter(peer, origin, wish).await?;
         }
         supervisor.set_router().await?;
+        let slots: Vec<_> = supervisor.peers.iter().map(|(slot, peer)| (*slot, peer.wanted())).collect();
+        for (slot, want) in slots {
+            supervisor.set_wanted(slot, want).await;
+        }
         Ok(supervisor)
-    }
-
-    async fn add_peer(
-        &mut self,
-        slot: PeerSlot,
-        config: PeerConfig,
-        want: Want,
-        limits: &TunnelLimits,
-        store: &Arc<dyn SecretStore>,
-        indices: &Arc<IndexSpace>,
-    ) -> anyhow::Result<()> {
-        let psk = config.psk.as_ref().map(|psk| store.keep(SecretKey32::new(**psk))).transpose()?;
-        let tunnel = TunnelConfig {
-            identity: Arc::clone(&self.identity),
-            remote: config.key,
-            psk,
-            require_chain: config.require_chain,
-            params: Params {
-                mtu: self.config.mtu,
-                rotation_seconds: self.config.rotation_seconds,
-                padding: self.config.padding,
-                // A TUN device without vnet_hdr takes no partial checksums.
-                capabilities: Capabilities { aes_hardware: has_aes(), partial_checksums: false },
-            },
-            tlvs: Vec::new(),
-            limits: limits.clone(),
-            kem: Arc::new(AwsLcKem),
-            store: Arc::clone(store),
-            indices: Arc::clone(indices),
-        };
-        let carrier = self.net.allow(config.key, slot).await;
-        let stats = self.plane.add_peer(slot, carrier);
-        let tunnel = Tunnel::new(tunnel, Box::new(SystemRandom), boottime());
-        self.slots.insert(config.key, slot);
-        self.peers.insert(slot, Peer::new(config, tunnel, stats, want));
-        self.set_wanted(slot, want).await;
-        Ok(())
     }
 
     /// Wants a tunnel or does not, and dials or hangs up accordingly.
@@ -178,7 +163,7 @@ impl Supervisor {
         }
     }
 
-    /// Builds the router's snapshot anew and routes every prefix to the interface.
+    /// Builds the router's snapshot anew, and routes every prefix of a peer to the interface and no other.
     async fn set_router(&mut self) -> anyhow::Result<()> {
         let direct = match &self.interface {
             Some(interface) => interface.direct_networks().await?,
@@ -187,14 +172,35 @@ impl Supervisor {
         let mut router = Router::new(self.own.all(), self.config.listen.iter().copied(), direct);
         for (slot, peer) in &self.peers {
             router.add_peer(*slot, &peer.config.allowed_ips)?;
-            if let Some(interface) = &self.interface {
-                for prefix in &peer.config.allowed_ips {
-                    interface.add_route(*prefix).await?;
-                }
-            }
         }
         self.plane.set_router(Arc::new(router));
+        if let Some(interface) = &mut self.interface {
+            let prefixes = self.peers.values().flat_map(|peer| &peer.config.allowed_ips);
+            let prefixes: BTreeSet<_> = prefixes.map(ipnet::IpNet::trunc).collect();
+            interface.set_routes(prefixes).await?;
+        }
         Ok(())
+    }
+
+    /// Takes over an IPv4 address that another host granted, now and at the next start; `None` goes back to our own.
+    ///
+    /// # Errors
+    /// When the configuration names the address, or it cannot be kept or set.
+    pub async fn set_own_ipv4(&mut self, granted: Option<Ipv4Addr>) -> anyhow::Result<()> {
+        anyhow::ensure!(
+            self.config.address == OwnIpv4::Derived,
+            "network.address in the configuration decides about this host's IPv4 address"
+        );
+        self.state.set_own_ipv4(granted)?;
+        self.readdress(OwnAddresses::new(&self.config, self.identity.public(), granted)).await
+    }
+
+    async fn readdress(&mut self, own: OwnAddresses) -> anyhow::Result<()> {
+        if let Some(interface) = &mut self.interface {
+            interface.set_ipv4(self.own.ipv4, own.ipv4).await?;
+        }
+        self.own = own;
+        self.set_router().await
     }
 
     /// Runs until `stop` completes.
@@ -267,12 +273,5 @@ impl Supervisor {
     }
 }
 
-/// Whether the processor has AES and carry-less multiplication in hardware.
-fn has_aes() -> bool {
-    #[cfg(target_arch = "x86_64")]
-    return std::arch::is_x86_feature_detected!("aes") && std::arch::is_x86_feature_detected!("pclmulqdq");
-    #[cfg(target_arch = "aarch64")]
-    return std::arch::is_aarch64_feature_detected!("aes") && std::arch::is_aarch64_feature_detected!("pmull");
-    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-    return false;
-}
+#[cfg(test)]
+mod tests;

@@ -9,17 +9,25 @@ use net::plane::PeerStats;
 use net::swarm::NetEvent;
 use node::peer_key::PeerKey;
 use node::router::PeerSlot;
+use node::secret::StoredSecret;
 use node::tunnel::{ChainStart, ConnectionId, Input, Output, Tunnel, TunnelEvent, Want};
 use os::clock::boottime;
 
-use super::Supervisor;
+use super::{Origin, Supervisor};
 use crate::config::PeerConfig;
 
 pub(super) struct Peer {
+    /// Without its PSK.
     pub(super) config: PeerConfig,
+    pub(super) origin: Origin,
+    /// The PSK that its tunnel has too.
+    pub(super) psk: Option<StoredSecret>,
     pub(super) tunnel: Tunnel,
     pub(super) stats: Arc<PeerStats>,
+    /// What is wanted now.
     pub(super) want: Want,
+    /// What `up` or `down` asked for, where that is not what the configuration says.
+    pub(super) wish: Option<Want>,
     /// The newest comes last.
     pub(super) connections: BTreeMap<ConnectionId, Multiaddr>,
     pub(super) round_trip: Option<Duration>,
@@ -27,8 +35,9 @@ pub(super) struct Peer {
 }
 
 impl Peer {
-    pub(super) fn new(config: PeerConfig, tunnel: Tunnel, stats: Arc<PeerStats>, want: Want) -> Self {
-        Self { config, tunnel, stats, want, connections: BTreeMap::new(), round_trip: None, chain_resets: 0 }
+    /// What is to be wanted of it when the daemon starts.
+    pub(super) fn wanted(&self) -> Want {
+        self.wish.unwrap_or(if self.config.up { Want::Up } else { Want::Down })
     }
 }
 

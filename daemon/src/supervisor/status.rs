@@ -67,7 +67,7 @@ pub(super) fn peer_status(peer: &Peer) -> PeerStatus {
         tx_bps: 0,
         drops: BTreeMap::new(),
         allowed_ips: peer.config.allowed_ips.iter().map(ToString::to_string).collect(),
-        psk: peer.config.psk.is_some(),
+        psk: peer.psk.is_some(),
         chain_resets: peer.chain_resets,
         failures: tunnel.failures.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect::<BTreeMap<_, _>>(),
     }

@@ -1,0 +1,145 @@
+//! The fields of a peer, read alike from the configuration, from `peers.toml` and from local callers.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use net::Multiaddr;
+use net::peer_id;
+use node::pairing::inner_ipv6;
+use node::peer_key::PeerKey;
+use node::secret::SecretKey32;
+use node::tunnel::ChainRule;
+use zeroize::Zeroizing;
+
+/// A peer.
+#[derive(Debug)]
+pub struct PeerConfig {
+    /// Its identity.
+    pub key: PeerKey,
+    /// Its name for people.
+    pub name: String,
+    /// Where to dial it.
+    pub addresses: Vec<Multiaddr>,
+    /// Prefixes that belong to it.
+    pub allowed_ips: Vec<IpNet>,
+    /// The pair's PSK.
+    pub psk: Option<Psk>,
+    /// Whether a start without a chain needs an administrator.
+    pub require_chain: ChainRule,
+    /// Connect at start.
+    pub up: bool,
+}
+
+/// A pair's PSK on its way into the daemon's store of secrets.
+pub struct Psk(SecretKey32);
+
+impl Psk {
+    /// The bytes, for the store of secrets.
+    pub const fn expose(&self) -> &[u8; 32] {
+        self.0.expose()
+    }
+}
+
+impl fmt::Debug for Psk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Psk(…)")
+    }
+}
+
+impl PeerConfig {
+    /// A peer of which nothing is known but its key: its PeerId for a name, and its derived IPv6 address.
+    pub fn new(key: PeerKey) -> Self {
+        Self {
+            key,
+            name: peer_id::format(key),
+            addresses: Vec::new(),
+            allowed_ips: vec![IpNet::from(IpAddr::from(inner_ipv6(key)))],
+            psk: None,
+            require_chain: ChainRule::Optional,
+            up: true,
+        }
+    }
+
+    /// Everything but the PSK, which has one owner.
+    pub fn without_psk(&self) -> Self {
+        Self {
+            key: self.key,
+            name: self.name.clone(),
+            addresses: self.addresses.clone(),
+            allowed_ips: self.allowed_ips.clone(),
+            psk: None,
+            require_chain: self.require_chain,
+            up: self.up,
+        }
+    }
+}
+
+/// Whether people may call a host or a peer so: 1 to 63 bytes, all printable.
+///
+/// # Errors
+/// What a name is.
+pub fn check_name(name: &str) -> Result<(), String> {
+    // Quotes and backslashes are printable, though escaped where they might be mistaken.
+    let rest = name.replace(['\'', '"', '\\'], "");
+    if (1..=63).contains(&name.len()) && rest.escape_debug().to_string() == rest {
+        Ok(())
+    } else {
+        Err("a name has 1 to 63 bytes, all printable".into())
+    }
+}
+
+/// Reads a multiaddr to dial a peer at.
+///
+/// # Errors
+/// What one looks like.
+pub fn read_address(text: &str) -> Result<Multiaddr, String> {
+    let form = |_| format!("'{}' is no multiaddr such as /ip4/203.0.113.1/udp/41820/quic-v1", text.escape_debug());
+    text.parse().map_err(form)
+}
+
+/// Reads a prefix of a peer's.
+///
+/// # Errors
+/// What one looks like.
+pub fn read_prefix(text: &str) -> Result<IpNet, String> {
+    text.parse().map_err(|_| format!("'{}' is no prefix such as 10.86.0.1/32", text.escape_debug()))
+}
+
+/// Reads a PSK: 32 bytes in hex or base64.
+///
+/// # Errors
+/// How to make one.
+pub fn read_psk(text: &[u8]) -> Result<Psk, String> {
+    let text = text.trim_ascii();
+    let decoded = data_encoding::HEXLOWER_PERMISSIVE.decode(text).or_else(|_| data_encoding::BASE64.decode(text));
+    let decoded = Zeroizing::new(decoded.unwrap_or_default());
+    let psk = <[u8; 32]>::try_from(decoded.as_slice());
+    let form = |_| "a PSK is 32 bytes in hex or base64: make it with 'openssl rand -hex 32'".to_owned();
+    let psk = SecretKey32::new(psk.map_err(form)?);
+    if psk.is_zero() { Err("a PSK of zeros protects nothing".into()) } else { Ok(Psk(psk)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_could_mislead_on_a_terminal_are_refused() {
+        for good in ["gateway", "Ada's laptop", "büro", "a\\b", "服务器"] {
+            assert!(check_name(good).is_ok(), "{good}");
+        }
+        for bad in ["", "a\nb", "\u{1b}[31mred", "\u{202e}yawetag", "zero\u{200b}width", &"x".repeat(64)] {
+            assert!(check_name(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_psk_is_never_printed() {
+        let hex = "ab".repeat(32);
+        let psk = read_psk(hex.as_bytes()).unwrap();
+        assert_eq!((psk.expose(), format!("{psk:?}")), (&[0xab; 32], "Psk(…)".into()));
+        let refused = read_psk(b"abab").unwrap_err();
+        assert!(!refused.contains("abab"), "{refused}");
+    }
+}

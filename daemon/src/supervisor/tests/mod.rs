@@ -1,0 +1,117 @@
+//! A control task without a TUN device and without a network: what callers ask for and what becomes of it.
+
+mod peers;
+
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use cryprq_ipc_proto::error::{ErrorBody, ErrorCode};
+use cryprq_ipc_proto::json::read_request;
+use cryprq_ipc_proto::message::Reply;
+use net::plane::{Nowhere, PlaneParts};
+use net::stream::Inbound;
+use net::swarm::{NetConfig, Tcp};
+use node::drops::DropCounters;
+use node::secret::{HeapStore, SecretKey32, SecretSlot, StoreError, StoredSecret};
+
+use super::*;
+use crate::ipc::Caller;
+use crate::{logging, state_dir};
+
+/// Two other hosts.
+const A: &str = "12D3KooWD3eckifWpRn9wQpMG9R9hX3sD158z7EqHWmweQAJU5SA";
+const B: &str = "12D3KooWPjceQrSwdWXPyLLeABRXmuqt69Rg3sBYbU1Nft9HyQ6X";
+
+/// A store that knows how many secrets it holds.
+#[derive(Default)]
+struct Counting(Arc<AtomicUsize>);
+
+struct Counted(StoredSecret, Arc<AtomicUsize>);
+
+impl SecretStore for Counting {
+    fn keep(&self, secret: SecretKey32) -> Result<StoredSecret, StoreError> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Ok(StoredSecret::new(Box::new(Counted(HeapStore.keep(secret)?, Arc::clone(&self.0)))))
+    }
+}
+
+impl SecretSlot for Counted {
+    fn expose(&self) -> &[u8; 32] {
+        self.0.expose()
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.1.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+struct Daemon {
+    supervisor: Supervisor,
+    secrets: Arc<AtomicUsize>,
+    _events: mpsc::Receiver<NetEvent>,
+}
+
+/// A daemon on this state folder, as after a restart when the folder is not new.
+async fn daemon(folder: &Path, config: &str) -> anyhow::Result<Daemon> {
+    let config = Config::parse(config)?;
+    let state = StateDir::open(folder)?;
+    let store = Counting::default();
+    let secrets = Arc::clone(&store.0);
+    let seed = state.identity_seed()?;
+    let identity = Arc::new(state_dir::identity(&seed, &store)?);
+    let drops = Arc::new(DropCounters::default());
+    let inbound = Arc::new(Inbound::new(Arc::clone(&drops)));
+    let (net, events) = net::swarm::start(NetConfig {
+        identity_seed: seed,
+        listen: Vec::new(),
+        port: 0,
+        tcp: Tcp::Off,
+        inner: Vec::new(),
+        inbound: Arc::clone(&inbound),
+        drops: Arc::clone(&drops),
+        clock: boottime,
+    })?;
+    let (source, wake) = net::plane::nothing();
+    let (source, sink) = (Box::new(source), Box::new(Nowhere));
+    let plane = Plane::start(PlaneParts { source, sink, wake, inbound, drops, clock: boottime })?;
+    let own = OwnAddresses::new(&config, identity.public(), state.own_ipv4()?);
+    let parts = Parts {
+        config,
+        limits: TunnelLimits::default(),
+        identity,
+        store: Arc::new(store),
+        state,
+        net,
+        plane,
+        interface: None,
+        own,
+        log: logging::start("warn"),
+    };
+    Ok(Daemon { supervisor: Supervisor::start(parts).await?, secrets, _events: events })
+}
+
+impl Daemon {
+    async fn ask(&mut self, request: &str) -> Result<Reply, ErrorBody> {
+        let request = read_request(request.as_bytes()).unwrap().request;
+        let (reply, _) = tokio::sync::oneshot::channel();
+        self.supervisor.answer(&Call { request, caller: Caller { credentials: None }, reply }).await
+    }
+
+    async fn refusal(&mut self, request: &str) -> ErrorBody {
+        match self.ask(request).await {
+            Err(error) => error,
+            Ok(reply) => panic!("{request} was not refused: {reply:?}"),
+        }
+    }
+
+    async fn done(&mut self, request: &str) {
+        assert_eq!(self.ask(request).await, Ok(Reply::Done {}), "{request}");
+    }
+
+    /// Names of all peers, and whether each is wanted.
+    fn peers(&self) -> Vec<(&str, bool)> {
+        self.supervisor.peers.values().map(|peer| (peer.config.name.as_str(), peer.want == Want::Up)).collect()
+    }
+}

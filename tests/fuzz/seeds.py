@@ -65,6 +65,20 @@ def main():
                 write("frame", f"counter-{frame['counter']}-way-{way}", bytes([way]) + bytes.fromhex(frame["wire"]))
     write("frame", "probe", bytes.fromhex("0011000000887766550000000000000000") + bytes(24))
 
+    for number, pairing in enumerate(cases["pairing"]["pairing"]):
+        write("ticket", f"text-{number}", b"\0" + pairing["ticket"].encode())
+        write("ticket", f"lower-{number}", b"\0" + pairing["ticket"].lower().encode())
+        write("ticket", f"body-{number}", b"\1" + bytes.fromhex(pairing["body"]))
+        write("ticket", f"cut-{number}", b"\1" + bytes.fromhex(pairing["body"])[:-3])
+        p1, p2 = bytes.fromhex(pairing["p1"]), bytes.fromhex(pairing["p2"])
+        for form, message in [(0, p1), (1, p1[:-32]), (2, p2), (3, p2[:-32])]:
+            write("pair", f"form-{form}-{number}", bytes([form]) + message)
+    for number in range(1, 7):
+        write("pair", f"refused-{number}", bytes([2, 0x0F, 1, number, 0]))
+    for path in sorted((HERE.parent.parent / "ipc-proto" / "vectors").glob("*.bin")):
+        if path.stat().st_size <= 2048:
+            write("ipc_frame", path.stem, path.read_bytes())
+
     v4 = udp(bytes([10, 86, 0, 2]), bytes([10, 86, 0, 1]), "30390035", b"question", 4)
     prefix = bytes.fromhex("fd6372797072") + bytes(9)
     v6 = udp(prefix + b"\2", prefix + b"\1", "30390035", b"question", 6)

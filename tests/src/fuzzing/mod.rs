@@ -5,6 +5,7 @@
 mod frames;
 mod handshake;
 mod local;
+mod pairing;
 
 /// What became of the bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +39,9 @@ pub const TARGETS: &[Target] = &[
     Target { name: "tlv", run: handshake::tlv },
     Target { name: "frame", run: frames::frame },
     Target { name: "inner_ip", run: frames::inner_ip },
+    Target { name: "ticket", run: pairing::ticket },
+    Target { name: "pair", run: pairing::pair },
+    Target { name: "ipc_frame", run: local::ipc_frame },
     Target { name: "json_line", run: local::json_line },
     Target { name: "config", run: local::config },
 ];

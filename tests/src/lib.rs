@@ -6,6 +6,7 @@
 pub mod exchange;
 pub mod fuzzing;
 pub mod lab;
+pub mod measure;
 pub mod reference;
 pub mod repository;
 pub mod seams;

@@ -5,6 +5,7 @@
 
 pub mod exchange;
 pub mod fuzzing;
+#[cfg(feature = "daemon")]
 pub mod lab;
 pub mod measure;
 pub mod reference;

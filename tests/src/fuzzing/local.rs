@@ -1,9 +1,8 @@
-//! What callers on the same host and the administrator write.
+//! What callers on the same host write.
 
 use cryprq_ipc_proto::frame::Frame;
 use cryprq_ipc_proto::header::{HEADER, Header};
 use cryprq_ipc_proto::json::{read_reply, read_request, write_request};
-use cryprqd::config::Config;
 
 use super::Outcome;
 
@@ -33,24 +32,6 @@ pub(super) fn json_line(bytes: &[u8]) -> Outcome {
         }
         Err((_, error)) => {
             assert!(!error.message.is_empty(), "a refusal says why");
-            Outcome::Refused
-        }
-    }
-}
-
-/// A configuration file.
-pub(super) fn config(bytes: &[u8]) -> Outcome {
-    let Ok(text) = std::str::from_utf8(bytes) else { return Outcome::Refused };
-    match Config::parse(text) {
-        Ok(config) => {
-            let mut keys: Vec<_> = config.peers.iter().map(|peer| *peer.key.as_bytes()).collect();
-            keys.sort_unstable();
-            keys.dedup();
-            assert_eq!(keys.len(), config.peers.len(), "a peer stands there twice");
-            Outcome::Accepted
-        }
-        Err(errors) => {
-            assert!(!errors.0.is_empty() && errors.0.iter().all(|error| !error.is_empty()), "a refusal says why");
             Outcome::Refused
         }
     }

@@ -2,6 +2,8 @@
 //!
 //! `tests/fuzz` feeds them from libFuzzer; `tests/tests/corpus.rs` replays the committed corpora in every test run.
 
+#[cfg(feature = "daemon")]
+mod config;
 mod frames;
 mod handshake;
 mod local;
@@ -43,7 +45,8 @@ pub const TARGETS: &[Target] = &[
     Target { name: "pair", run: pairing::pair },
     Target { name: "ipc_frame", run: local::ipc_frame },
     Target { name: "json_line", run: local::json_line },
-    Target { name: "config", run: local::config },
+    #[cfg(feature = "daemon")]
+    Target { name: "config", run: config::config },
 ];
 
 /// Runs the target of this name.

@@ -1,0 +1,23 @@
+//! What the administrator writes.
+
+use cryprqd::config::Config;
+
+use super::Outcome;
+
+/// A configuration file.
+pub(super) fn config(bytes: &[u8]) -> Outcome {
+    let Ok(text) = std::str::from_utf8(bytes) else { return Outcome::Refused };
+    match Config::parse(text) {
+        Ok(config) => {
+            let mut keys: Vec<_> = config.peers.iter().map(|peer| *peer.key.as_bytes()).collect();
+            keys.sort_unstable();
+            keys.dedup();
+            assert_eq!(keys.len(), config.peers.len(), "a peer stands there twice");
+            Outcome::Accepted
+        }
+        Err(errors) => {
+            assert!(!errors.0.is_empty() && errors.0.iter().all(|error| !error.is_empty()), "a refusal says why");
+            Outcome::Refused
+        }
+    }
+}

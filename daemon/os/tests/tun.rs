@@ -6,7 +6,7 @@
 use std::net::UdpSocket;
 
 use nix::sched::{CloneFlags, unshare};
-use os::network::Network;
+use os::network::{Changes, Network};
 use os::tun::{PacketBatch, Tun, TunConfig};
 
 /// Runs `test` on a thread of its own in a fresh network namespace, or says why it cannot.
@@ -106,5 +106,26 @@ fn an_impossible_name_and_a_taken_interface_are_errors() {
         let _first = Tun::open(&TunConfig { name: "cqtest2".into() }).unwrap();
         let error = Tun::open(&TunConfig { name: "cqtest2".into() }).unwrap_err();
         assert_eq!(error.kind(), std::io::ErrorKind::ResourceBusy);
+    });
+}
+
+#[test]
+fn changes_of_interfaces_and_addresses_are_heard_and_seen() {
+    in_namespace(|| {
+        block_on(async {
+            let (network, mut changes) = (Network::open().unwrap(), Changes::listen().unwrap());
+            let links = network.links().await.unwrap();
+            assert!(links.iter().all(|link| link.loopback && !link.carries), "{links:?}");
+            let _tun = Tun::open(&TunConfig { name: "cqtest1".into() }).unwrap();
+            let index = bring_up(&network, "cqtest1").await;
+            let heard = tokio::time::timeout(std::time::Duration::from_secs(10), changes.next()).await;
+            assert_eq!(heard, Ok(Some(())));
+            let links = network.links().await.unwrap();
+            let ours = links.iter().find(|link| link.index == index).unwrap();
+            assert!(ours.name == "cqtest1" && ours.carries && !ours.loopback, "{ours:?}");
+            network.remove_address(index, "10.86.0.1/32".parse().unwrap()).await.unwrap();
+            let ours = network.addresses().await.unwrap().into_iter().filter(|attached| attached.interface == index);
+            assert!(ours.map(|attached| attached.address).all(|address| address.addr().is_ipv6()));
+        });
     });
 }

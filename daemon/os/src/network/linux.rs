@@ -3,13 +3,15 @@
 use std::io;
 use std::net::IpAddr;
 
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt};
 use ipnet::IpNet;
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
+use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
 use netlink_packet_route::route::RouteMessage;
-use rtnetlink::{Handle, LinkUnspec, RouteMessageBuilder};
+use rtnetlink::{Handle, LinkUnspec, MulticastGroup, RouteMessageBuilder};
+use tokio::sync::mpsc;
 
-use super::{Attached, NetworkError};
+use super::{Attached, Link, NetworkError};
 
 /// How many packets wait in the TUN device before the host drops: short, so that latency under load stays bounded.
 const QUEUE_LENGTH: u32 = 500;
@@ -122,6 +124,16 @@ impl Network {
         Ok(messages.iter().filter_map(attached).collect())
     }
 
+    /// All interfaces of this host.
+    ///
+    /// # Errors
+    /// [`NetworkError`].
+    pub async fn links(&self) -> Result<Vec<Link>, NetworkError> {
+        let messages: Vec<LinkMessage> =
+            self.0.link().get().execute().try_collect().await.map_err(failed("read the interfaces"))?;
+        Ok(messages.into_iter().map(link).collect())
+    }
+
     /// Removes an interface; one that is not there is no error.
     ///
     /// # Errors
@@ -133,6 +145,53 @@ impl Network {
                 self.0.link().del(index).execute().await.map_err(failed(format!("remove the interface {name}")))
             }
         }
+    }
+}
+
+/// News about interfaces and addresses of this host.
+#[derive(Debug)]
+pub struct Changes(mpsc::Receiver<()>);
+
+impl Changes {
+    /// Listens on the current tokio runtime.
+    ///
+    /// # Errors
+    /// When the kernel refuses a netlink socket.
+    pub fn listen() -> io::Result<Self> {
+        let groups = [MulticastGroup::Link, MulticastGroup::Ipv4Ifaddr, MulticastGroup::Ipv6Ifaddr];
+        let (connection, handle, mut messages) = rtnetlink::new_multicast_connection(&groups)?;
+        tokio::spawn(connection);
+        let (sender, receiver) = mpsc::channel(1);
+        tokio::spawn(async move {
+            // The connection ends with its last handle.
+            let _handle = handle;
+            while messages.next().await.is_some() {
+                // One word that waits says as much as many.
+                if let Err(mpsc::error::TrySendError::Closed(())) = sender.try_send(()) {
+                    return;
+                }
+            }
+        });
+        Ok(Self(receiver))
+    }
+
+    /// Waits until something changed since the last call; `None` when nothing will be heard any more.
+    pub async fn next(&mut self) -> Option<()> {
+        self.0.recv().await
+    }
+}
+
+fn link(message: LinkMessage) -> Link {
+    let name = message
+        .attributes
+        .into_iter()
+        .find_map(|attribute| if let LinkAttribute::IfName(name) = attribute { Some(name) } else { None });
+    let flags = message.header.flags;
+    Link {
+        index: message.header.index,
+        name: name.unwrap_or_default(),
+        loopback: flags.contains(LinkFlags::Loopback),
+        carries: flags.contains(LinkFlags::Up) && flags.contains(LinkFlags::LowerUp),
     }
 }
 

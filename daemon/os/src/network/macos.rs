@@ -4,7 +4,7 @@ use std::io;
 
 use ipnet::IpNet;
 
-use super::{Attached, NetworkError};
+use super::{Attached, Link, NetworkError};
 
 /// No handle to anything.
 #[derive(Clone, Debug)]
@@ -75,11 +75,38 @@ impl Network {
         match self.0 {}
     }
 
+    /// All interfaces of this host.
+    ///
+    /// # Errors
+    /// Never: there is no handle.
+    pub async fn links(&self) -> Result<Vec<Link>, NetworkError> {
+        match self.0 {}
+    }
+
     /// Removes an interface.
     ///
     /// # Errors
     /// Never: there is no handle.
     pub async fn remove_link(&self, _name: &str) -> Result<(), NetworkError> {
+        match self.0 {}
+    }
+}
+
+/// News about interfaces and addresses, of which there are none here.
+#[derive(Debug)]
+pub struct Changes(std::convert::Infallible);
+
+impl Changes {
+    /// The extension tells what changes.
+    ///
+    /// # Errors
+    /// Always `Unsupported`.
+    pub fn listen() -> io::Result<Self> {
+        Err(io::Error::new(io::ErrorKind::Unsupported, "on macOS the extension tells what changes"))
+    }
+
+    /// Waits for a change.
+    pub async fn next(&mut self) -> Option<()> {
         match self.0 {}
     }
 }

@@ -6,9 +6,9 @@ mod linux;
 mod macos;
 
 #[cfg(target_os = "linux")]
-pub use linux::Network;
+pub use linux::{Changes, Network};
 #[cfg(target_os = "macos")]
-pub use macos::Network;
+pub use macos::{Changes, Network};
 
 use ipnet::IpNet;
 
@@ -29,4 +29,17 @@ pub struct Attached {
     pub interface: u32,
     /// The host's own address there, with the network's prefix length.
     pub address: IpNet,
+}
+
+/// An interface of this host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Its index.
+    pub index: u32,
+    /// Its name.
+    pub name: String,
+    /// Whether it leads to this host only.
+    pub loopback: bool,
+    /// Whether it is up and something is at its other end.
+    pub carries: bool,
 }

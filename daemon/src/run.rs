@@ -11,10 +11,10 @@ use net::stream::Inbound;
 use net::swarm::{NetConfig, NetEvent};
 use node::drops::DropCounters;
 use node::pairing::overlay;
-use node::secret::SecretStore;
 use node::tunnel::TunnelLimits;
 use os::clock::boottime;
 use os::memory::{IfUnlocked, Locked, LockedStore};
+use os::network::{Changes, Network};
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -23,7 +23,7 @@ use crate::config::{Config, Ingress, MemoryRule};
 use crate::ipc::{Authority, serve};
 use crate::logging::LogLevel;
 use crate::state_dir::{self, StateDir};
-use crate::supervisor::{Interface, OwnAddresses, Parts, Supervisor, undo};
+use crate::supervisor::{Environment, Interface, OwnAddresses, Parts, Supervisor, Surroundings, undo};
 
 /// Places for secrets to begin with: the identity, and per peer a PSK (twice) and two chain keys while one is replaced.
 const SECRETS_BESIDE_PEERS: usize = 64;
@@ -36,6 +36,7 @@ pub struct Prepared {
     state: StateDir,
     socket: StdListener,
     socket_path: PathBuf,
+    group: Option<u32>,
 }
 
 /// Opens the state folder and the control socket.
@@ -56,7 +57,7 @@ pub fn prepare(config: Config, runtime_dir: &Path) -> anyhow::Result<Prepared> {
     let mode = if group.is_some() { 0o660 } else { 0o600 };
     let socket = os::sockets::listen(&socket_path, mode, group)?;
     socket.set_nonblocking(true)?;
-    Ok(Prepared { config, state, socket, socket_path })
+    Ok(Prepared { config, state, socket, socket_path, group })
 }
 
 /// Runs until SIGTERM or SIGINT. `limits` are the protocol's in a daemon; tests lower them.
@@ -64,10 +65,20 @@ pub fn prepare(config: Config, runtime_dir: &Path) -> anyhow::Result<Prepared> {
 /// # Errors
 /// Why the daemon could not start.
 pub async fn run(prepared: Prepared, limits: TunnelLimits, log: LogLevel) -> anyhow::Result<()> {
-    let Prepared { config, state, socket, socket_path } = prepared;
+    let Prepared { config, state, socket, socket_path, group } = prepared;
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     undo(state.journal()?).await.context("cannot undo what an earlier run left")?;
+    let environment = environment();
+    let surroundings = match &environment {
+        Some(around) => Surroundings::look(&around.network, &config.interface).await?,
+        None => Surroundings::default(),
+    };
+    surroundings.check_range(config.ipv4).map_err(|error| anyhow::anyhow!("{error}: choose another range"))?;
     let store = secret_store(&config)?;
+    let locked = {
+        let store = Arc::clone(&store);
+        Box::new(move || store.locked())
+    };
     let seed = state.identity_seed()?;
     let identity = Arc::new(state_dir::identity(&seed, &*store)?);
     let own = OwnAddresses::new(&config, identity.public(), state.own_ipv4()?);
@@ -87,7 +98,22 @@ pub async fn run(prepared: Prepared, limits: TunnelLimits, log: LogLevel) -> any
     let (source, sink, wake, interface) = ingress(&config, &own, &state).await?;
     let plane = Plane::start(PlaneParts { source, sink, wake, inbound, drops, clock: boottime })?;
     let authority = Authority::new(config.access.clone(), config.group.clone());
-    let parts = Parts { config, limits, identity, store, state, net, plane, interface, own, log };
+    let parts = Parts {
+        config,
+        limits,
+        identity,
+        store,
+        state,
+        net,
+        plane,
+        interface,
+        surroundings,
+        environment,
+        own,
+        locked,
+        group,
+        log,
+    };
     let supervisor = Supervisor::start(parts).await?;
 
     let (calls, call_queue) = mpsc::channel(CALLS);
@@ -115,7 +141,13 @@ async fn work(
     tracing::info!("stopped");
 }
 
-fn secret_store(config: &Config) -> anyhow::Result<Arc<dyn SecretStore>> {
+/// The way to learn about the host's network, where the daemon is the one to ask.
+fn environment() -> Option<Environment> {
+    let opened = Network::open().and_then(|network| Ok(Environment { network, changes: Changes::listen()? }));
+    opened.inspect_err(|error| tracing::debug!(%error, "the network is not watched")).ok()
+}
+
+fn secret_store(config: &Config) -> anyhow::Result<Arc<LockedStore>> {
     let if_unlocked = match config.memory {
         MemoryRule::Warn => IfUnlocked::Use,
         MemoryRule::Refuse => IfUnlocked::Refuse,

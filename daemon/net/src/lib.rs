@@ -12,4 +12,4 @@ pub mod plane;
 pub mod stream;
 pub mod swarm;
 
-pub use libp2p::Multiaddr;
+pub use libp2p::{Multiaddr, multiaddr};

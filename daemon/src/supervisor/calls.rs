@@ -7,22 +7,44 @@ use node::router::PeerSlot;
 use node::tunnel::{Input, Want};
 
 use super::peers::{PeerFields, bad_request};
+use super::pings::Later;
 use super::{Origin, Supervisor, status};
 use crate::config::PeerConfig;
-use crate::ipc::Call;
+use crate::ipc::{Call, Caller};
+
+/// When the answer comes.
+pub(super) enum Answer {
+    Now(Reply),
+    Later(Later),
+}
 
 impl Supervisor {
-    pub(super) async fn answer(&mut self, call: &Call) -> Result<Reply, ErrorBody> {
-        let uid = call.caller.credentials.as_ref().map(|credentials| credentials.uid);
-        let verb = call.request.name();
-        match &call.request {
-            Request::Hello {} => return Ok(Reply::Hello { version: env!("CARGO_PKG_VERSION").into() }),
-            Request::Status {} => return Ok(Reply::Status(Box::new(self.status()))),
+    pub(super) async fn on_call(&mut self, call: Call) {
+        match self.answer(&call.request, &call.caller).await {
+            // Who asked may have left.
+            Ok(Answer::Now(reply)) => _ = call.reply.send(Ok(reply)),
+            Ok(Answer::Later(later)) => {
+                tokio::spawn(async move {
+                    let stopping = || ErrorBody::new(ErrorCode::NotRunning, "the daemon is stopping");
+                    let _ = call.reply.send(later.await.unwrap_or_else(|_| Err(stopping())));
+                });
+            }
+            Err(error) => _ = call.reply.send(Err(error)),
+        }
+    }
+
+    pub(super) async fn answer(&mut self, request: &Request, caller: &Caller) -> Result<Answer, ErrorBody> {
+        let uid = caller.credentials.as_ref().map(|credentials| credentials.uid);
+        let verb = request.name();
+        match request {
+            Request::Hello {} => return Ok(Answer::Now(Reply::Hello { version: env!("CARGO_PKG_VERSION").into() })),
+            Request::Status {} => return Ok(Answer::Now(Reply::Status(Box::new(self.status())))),
             Request::Peers { peer } => {
                 let slots = self.named(peer.as_deref())?;
                 let peers = slots.iter().filter_map(|slot| self.peers.get(slot)).map(status::peer_status).collect();
-                return Ok(Reply::Peers { peers });
+                return Ok(Answer::Now(Reply::Peers { peers }));
             }
+            Request::Ping { peer } => return Ok(Answer::Later(self.ping(peer)?)),
             Request::Up { peer } => self.want(peer.as_deref(), Want::Up).await?,
             Request::Down { peer } => self.want(peer.as_deref(), Want::Down).await?,
             Request::Rotate { peer } => self.tell(peer.as_deref(), || Input::Rotate).await?,
@@ -60,7 +82,6 @@ impl Supervisor {
                 self.log.set(level).map_err(|error| ErrorBody::new(ErrorCode::BadRequest, error))?;
             }
             Request::Watch {}
-            | Request::Ping { .. }
             | Request::Metrics {}
             | Request::Invite { .. }
             | Request::InviteList {}
@@ -72,7 +93,7 @@ impl Supervisor {
             }
         }
         tracing::info!(uid, verb, "changed by a local caller");
-        Ok(Reply::Done {})
+        Ok(Answer::Now(Reply::Done {}))
     }
 
     async fn want(&mut self, peer: Option<&str>, want: Want) -> Result<(), ErrorBody> {

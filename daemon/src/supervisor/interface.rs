@@ -102,16 +102,6 @@ impl Interface {
         Ok(())
     }
 
-    /// The networks that this host is connected to besides the tunnel; no peer may claim to be in one.
-    ///
-    /// # Errors
-    /// The system's refusal.
-    pub async fn direct_networks(&self) -> anyhow::Result<Vec<IpNet>> {
-        let attached = self.network.addresses().await?;
-        let others = attached.into_iter().filter(|attached| attached.interface != self.index);
-        Ok(others.map(|attached| attached.address.trunc()).filter(|net| net.prefix_len() > 0).collect())
-    }
-
     /// The interface went with its last handle; the journal is brought up to date.
     pub async fn close(mut self) {
         // What fails here is in the journal and dealt with at the next start.

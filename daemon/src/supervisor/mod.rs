@@ -2,19 +2,27 @@
 //! loops, local callers and the clock bring.
 
 mod calls;
+mod health;
 mod interface;
+mod listening;
 mod peer;
 mod peers;
+mod pings;
+mod rates;
 mod status;
+mod surroundings;
+mod wall_clock;
 
 pub use interface::{Interface, undo};
 pub use peers::Origin;
+pub use surroundings::{Environment, Surroundings};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use net::Multiaddr;
 use net::plane::{Plane, Reports};
 use net::swarm::{Net, NetEvent};
 use node::crypto::Identity;
@@ -22,15 +30,21 @@ use node::pairing::{default_ipv4, inner_ipv6};
 use node::peer_key::PeerKey;
 use node::router::{PeerSlot, Router};
 use node::secret::SecretStore;
-use node::tunnel::{IndexSpace, Input, TunnelLimits, Want};
+use node::time::Time;
+use node::tunnel::{IndexSpace, Input, Report, TunnelLimits, Want};
 use os::clock::boottime;
+use os::memory::Locked;
+use os::network::{Changes, Network};
 use tokio::sync::mpsc;
 
 use crate::config::{Config, OwnIpv4};
 use crate::ipc::Call;
 use crate::logging::LogLevel;
-use crate::state_dir::StateDir;
+use crate::state_dir::{StateDir, StateError};
+use health::{Fault, Health, News};
 use peer::Peer;
+use pings::Pings;
+use wall_clock::WallClock;
 
 /// The longest time between two looks at the clock: tokio's timers stand still while the machine sleeps, keys do not.
 const LOOK: Duration = Duration::from_secs(5);
@@ -53,8 +67,16 @@ pub struct Parts {
     pub plane: Plane,
     /// The TUN interface, if there is one.
     pub interface: Option<Interface>,
+    /// What the host is connected to, as it was seen before the interface was made.
+    pub surroundings: Surroundings,
+    /// The way to learn what becomes of it.
+    pub environment: Option<Environment>,
     /// Our inner addresses.
     pub own: OwnAddresses,
+    /// Whether every page that holds secrets is locked into memory.
+    pub locked: Box<dyn Fn() -> Locked + Send + Sync>,
+    /// The group of the control socket, if it exists.
+    pub group: Option<u32>,
     /// The log.
     pub log: LogLevel,
 }
@@ -96,14 +118,23 @@ pub struct Supervisor {
     net: Net,
     plane: Plane,
     interface: Option<Interface>,
+    surroundings: Surroundings,
+    network: Option<Network>,
+    changes: Option<Changes>,
     own: OwnAddresses,
+    locked: Box<dyn Fn() -> Locked + Send + Sync>,
     log: LogLevel,
     peers: BTreeMap<PeerSlot, Peer>,
     slots: BTreeMap<PeerKey, PeerSlot>,
     /// No slot is used twice: what comes late for a peer that is gone is not taken for another's.
     next_slot: u32,
-    listening: Vec<String>,
-    health: BTreeMap<&'static str, cryprq_ipc_proto::message::HealthItem>,
+    listening: BTreeSet<Multiaddr>,
+    /// Configured addresses that cannot be listened on now.
+    deaf: BTreeSet<Multiaddr>,
+    health: Health,
+    wall_clock: WallClock,
+    pings: Pings,
+    looked_at: Time,
     since: jiff::Timestamp,
 }
 
@@ -113,10 +144,12 @@ impl Supervisor {
     /// # Errors
     /// When the peers contradict each other or the system refuses a route.
     pub async fn start(parts: Parts) -> anyhow::Result<Self> {
-        let Parts { mut config, limits, identity, store, state, net, plane, interface, own, log } = parts;
+        let Parts { mut config, limits, identity, store, state, net, plane, interface, .. } = parts;
+        let (network, changes) = parts.environment.map(|around| (around.network, around.changes)).unzip();
         let configured = std::mem::take(&mut config.peers).into_iter().map(|peer| (peer, Origin::Config));
         let kept = state.peers()?.into_iter().map(|peer| (peer, Origin::State));
-        let wishes = state.wishes()?;
+        let mut health = Health::default();
+        let wishes = state.wishes().or_else(|error| usable(&mut health, "wishes.toml", error))?;
         let mut supervisor = Self {
             config,
             limits,
@@ -127,15 +160,31 @@ impl Supervisor {
             net,
             plane,
             interface,
-            own,
-            log,
+            surroundings: parts.surroundings,
+            network,
+            changes,
+            own: parts.own,
+            locked: parts.locked,
+            log: parts.log,
             peers: BTreeMap::new(),
             slots: BTreeMap::new(),
             next_slot: 0,
-            listening: Vec::new(),
-            health: BTreeMap::new(),
+            listening: BTreeSet::new(),
+            deaf: BTreeSet::new(),
+            health,
+            wall_clock: WallClock::default(),
+            pings: Pings::default(),
+            looked_at: boottime(),
             since: jiff::Timestamp::now(),
         };
+        if parts.group.is_none() {
+            let group = &supervisor.config.group;
+            let text = format!("the group {group} does not exist: only root can use the control socket");
+            let hint = format!("groupadd --system {group}, then restart cryprqd");
+            supervisor.health.note(Fault::GroupMissing, "", text, &hint);
+        }
+        supervisor.judge_surroundings();
+        supervisor.look();
         for (peer, origin) in configured.chain(kept) {
             supervisor.check_peer(&peer, None).map_err(|error| {
                 anyhow::anyhow!("{}{}", error.message, error.hint.map(|hint| format!(": {hint}")).unwrap_or_default())
@@ -165,10 +214,7 @@ impl Supervisor {
 
     /// Builds the router's snapshot anew, and routes every prefix of a peer to the interface and no other.
     async fn set_router(&mut self) -> anyhow::Result<()> {
-        let direct = match &self.interface {
-            Some(interface) => interface.direct_networks().await?,
-            None => Vec::new(),
-        };
+        let direct = self.surroundings.direct();
         let mut router = Router::new(self.own.all(), self.config.listen.iter().copied(), direct);
         for (slot, peer) in &self.peers {
             router.add_peer(*slot, &peer.config.allowed_ips)?;
@@ -212,6 +258,7 @@ impl Supervisor {
     ) {
         tokio::pin!(stop);
         let reports = Arc::clone(self.plane.reports());
+        let mut changes = self.changes.take();
         let mut busy = false;
         loop {
             let pause = self.pause(busy);
@@ -221,11 +268,11 @@ impl Supervisor {
                     Some(event) => self.on_net(event).await,
                     None => break,
                 },
-                Some(call) = calls.recv() => {
-                    let answer = self.answer(&call).await;
-                    // Who asked may have left.
-                    let _ = call.reply.send(answer);
-                }
+                Some(call) = calls.recv() => self.on_call(call).await,
+                change = next(&mut changes) => match change {
+                    Some(()) => self.look_around().await,
+                    None => changes = None,
+                },
                 () = reports.ready() => {}
                 () = tokio::time::sleep(pause) => {}
             }
@@ -237,7 +284,8 @@ impl Supervisor {
 
     fn pause(&self, busy: bool) -> Duration {
         let now = boottime();
-        let deadline = self.peers.values().filter_map(|peer| peer.tunnel.deadline()).min();
+        let tunnels = self.peers.values().filter_map(|peer| peer.tunnel.deadline());
+        let deadline = tunnels.chain(self.pings.deadline()).min();
         let longest = if busy { Reports::PAUSE } else { LOOK };
         deadline.map_or(longest, |deadline| deadline.saturating_since(now).min(longest))
     }
@@ -247,9 +295,40 @@ impl Supervisor {
         let drained = reports.drain();
         let any = !drained.is_empty();
         for (slot, report) in drained {
+            if let Report::ProbeAcked { token, at } = report {
+                self.pings.answered(slot, token, at);
+            }
+            if let Some(peer) = self.peers.get_mut(&slot) {
+                peer.sample(boottime());
+            }
             self.feed(slot, Input::Report(report)).await;
         }
         any
+    }
+
+    /// Looks at what nobody tells: each [`LOOK`], and at the start.
+    fn look(&mut self) {
+        self.looked_at = boottime();
+        match self.wall_clock.look(self.looked_at, jiff::Timestamp::now()) {
+            None => self.health.clear(Fault::ClockJumped, ""),
+            Some(seconds) => {
+                let text = format!("the wall clock was set by {seconds} s");
+                let hint = "tunnels do not depend on it; tickets and times in the log do";
+                if self.health.note(Fault::ClockJumped, "", text, hint) == News::New {
+                    tracing::warn!(seconds, "the wall clock was set");
+                }
+            }
+        }
+        if (self.locked)() == Locked::No {
+            let text = "secrets may be written to swap: they cannot be locked into memory".to_owned();
+            self.health.note(Fault::SecretsNotLocked, "", text, "raise RLIMIT_MEMLOCK, or switch swap off");
+        } else {
+            self.health.clear(Fault::SecretsNotLocked, "");
+        }
+        if self.health.has(Fault::StateNotSaved) {
+            // What a caller asked for was refused then; the wishes show whether the disk takes anything again.
+            let _ = self.save_wishes();
+        }
     }
 
     async fn expire(&mut self) {
@@ -258,6 +337,10 @@ impl Supervisor {
         let due: Vec<_> = due.map(|(slot, _)| *slot).collect();
         for slot in due {
             self.feed(slot, Input::Timeout).await;
+        }
+        self.pings.expire(now);
+        if now.saturating_since(self.looked_at) >= LOOK {
+            self.look();
         }
     }
 
@@ -270,6 +353,21 @@ impl Supervisor {
         if let Some(interface) = self.interface {
             interface.close().await;
         }
+    }
+}
+
+/// The default in the place of a file that is damaged and can be done without.
+fn usable<T: Default>(health: &mut Health, file: &str, error: StateError) -> Result<T, StateError> {
+    let StateError::Damaged { .. } = error else { return Err(error) };
+    tracing::warn!(file, "a damaged file is not used");
+    health.note(Fault::StateDamaged, file, error.to_string(), "it is replaced when there is something to write");
+    Ok(T::default())
+}
+
+async fn next(changes: &mut Option<Changes>) -> Option<()> {
+    match changes {
+        Some(changes) => changes.next().await,
+        None => std::future::pending().await,
     }
 }
 

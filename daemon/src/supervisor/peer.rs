@@ -4,15 +4,20 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use net::Multiaddr;
 use net::plane::PeerStats;
 use net::swarm::NetEvent;
+use net::{Multiaddr, peer_id};
+use node::handshake::RejectCode;
 use node::peer_key::PeerKey;
 use node::router::PeerSlot;
 use node::secret::StoredSecret;
-use node::tunnel::{ChainStart, ConnectionId, Input, Output, Tunnel, TunnelEvent, Want};
+use node::state::PeerState;
+use node::time::Time;
+use node::tunnel::{ChainStart, ConnectionId, HandshakeFault, Input, Output, Tunnel, TunnelEvent, Want};
 use os::clock::boottime;
 
+use super::health::Fault;
+use super::rates::{Carried, Rates};
 use super::{Origin, Supervisor};
 use crate::config::PeerConfig;
 
@@ -31,10 +36,21 @@ pub(super) struct Peer {
     /// The newest comes last.
     pub(super) connections: BTreeMap<ConnectionId, Multiaddr>,
     pub(super) round_trip: Option<Duration>,
+    pub(super) rates: Rates,
     pub(super) chain_resets: u64,
 }
 
 impl Peer {
+    /// What its tunnel carried.
+    pub(super) fn carried(&self) -> Carried {
+        Carried { received: self.stats.rx_bytes(), sent: self.stats.tx_bytes() }
+    }
+
+    /// Notes what its tunnel has carried up to now.
+    pub(super) fn sample(&mut self, now: Time) {
+        self.rates.sample(now, self.carried());
+    }
+
     /// What is to be wanted of it when the daemon starts.
     pub(super) fn wanted(&self) -> Want {
         self.wish.unwrap_or(if self.config.up { Want::Up } else { Want::Down })
@@ -46,16 +62,10 @@ impl Supervisor {
         let (peer, input) = match event {
             NetEvent::Listening(address) => {
                 tracing::debug!(%address, "listening");
-                self.health.remove("listen");
-                self.listening.push(address.to_string());
-                return;
+                return self.listens(address);
             }
             NetEvent::ListenerFailed { address, error } => {
-                tracing::debug!(%address, "not listening");
-                tracing::warn!(%error, "cannot listen; trying again");
-                self.listening.retain(|listening| *listening != address.to_string());
-                let text = format!("cannot listen on {address}: {error}");
-                return self.note("listen", text, "stop what uses the port, or choose another listen.port");
+                return self.does_not_listen(&address, &error);
             }
             NetEvent::DialFailed { peer, error } => {
                 tracing::debug!(%peer, %error, "not reached; trying again");
@@ -123,23 +133,69 @@ impl Supervisor {
 
     fn on_event(&mut self, slot: PeerSlot, event: TunnelEvent) {
         let Some(peer) = self.peers.get_mut(&slot) else { return };
-        let name = peer.config.key;
+        // The number says which peer without saying who: names, keys and addresses stay below INFO.
+        let number = slot.0;
         match event {
-            TunnelEvent::StateChanged(state) => tracing::info!(peer = %name, ?state, "state"),
-            TunnelEvent::Rotated { role, cipher, .. } => {
-                tracing::info!(peer = %name, ?role, cipher = cipher.name(), "new keys");
+            TunnelEvent::StateChanged(state) => {
+                tracing::info!(peer = number, state = state.name(), "state");
+                self.judge_peer(slot, state);
             }
-            TunnelEvent::ChainReset(ChainStart::First) => tracing::debug!(peer = %name, "first keys"),
+            TunnelEvent::Rotated { role, cipher, .. } => {
+                tracing::info!(peer = number, ?role, cipher = cipher.name(), "new keys");
+            }
+            TunnelEvent::ChainReset(ChainStart::First) => tracing::debug!(peer = number, "first keys"),
             TunnelEvent::ChainReset(ChainStart::PeerLost) => {
                 peer.chain_resets += 1;
-                tracing::warn!(peer = %name, "the peer lost its chain key: it was restarted, or somebody has its identity");
+                tracing::warn!(
+                    peer = number,
+                    "the peer lost its chain key: it was restarted, or somebody has its identity"
+                );
             }
-            TunnelEvent::Rejected(code) => tracing::warn!(peer = %name, reason = %code, "the peer refuses us"),
+            TunnelEvent::Rejected(code) => tracing::warn!(peer = number, reason = %code, "the peer refuses us"),
             TunnelEvent::HandshakeFailed { role, fault } => {
-                tracing::warn!(peer = %name, ?role, reason = fault.name(), "a handshake failed");
+                tracing::warn!(peer = number, ?role, reason = fault.name(), "a handshake failed");
+                if fault == HandshakeFault::ChainRequired {
+                    self.chain_reset_needed(slot);
+                }
             }
-            TunnelEvent::KeysExpired => tracing::warn!(peer = %name, "keys expired without successors"),
-            TunnelEvent::PathDead => tracing::info!(peer = %name, "no answer on the path"),
+            TunnelEvent::KeysExpired => tracing::warn!(peer = number, "keys expired without successors"),
+            TunnelEvent::PathDead => tracing::info!(peer = number, "no answer on the path"),
         }
+    }
+
+    /// Notes what a peer's state asks of a person.
+    pub(super) fn judge_peer(&mut self, slot: PeerSlot, state: PeerState) {
+        let Some(peer) = self.peers.get(&slot) else { return };
+        let (subject, name) = (peer_id::format(peer.config.key), &peer.config.name);
+        if let PeerState::Refused(code) = state {
+            let hint = match code {
+                RejectCode::Version | RejectCode::Suite => "run the same version of CrypRQ on both hosts",
+                RejectCode::ChainUnknown | RejectCode::Busy | RejectCode::Policy => {
+                    "give both hosts the same PSK or none; with require_chain, accept the chain reset on both hosts"
+                }
+            };
+            let text = format!("peer {name} refuses us: {code}");
+            self.health.note(Fault::PeerRefused, &subject, text, hint);
+        } else {
+            self.health.clear(Fault::PeerRefused, &subject);
+        }
+        if matches!(state, PeerState::Connected | PeerState::Idle) {
+            self.health.clear(Fault::ChainResetNeeded, &subject);
+        }
+    }
+
+    pub(super) fn chain_reset_needed(&mut self, slot: PeerSlot) {
+        let Some(peer) = self.peers.get(&slot) else { return };
+        let (subject, name) = (peer_id::format(peer.config.key), &peer.config.name);
+        let text = format!("peer {name} has no chain key that we know, and require_chain demands one");
+        let hint = format!("if that host was restarted: sudo cryprq peers accept-chain-reset {name}, on both hosts");
+        self.health.note(Fault::ChainResetNeeded, &subject, text, &hint);
+    }
+
+    /// Forgets what was wrong with a peer that is gone.
+    pub(super) fn absolve(&mut self, key: PeerKey) {
+        let subject = peer_id::format(key);
+        self.health.clear(Fault::PeerRefused, &subject);
+        self.health.clear(Fault::ChainResetNeeded, &subject);
     }
 }

@@ -17,7 +17,9 @@ use os::clock::boottime;
 use os::random::SystemRandom;
 
 use super::Supervisor;
+use super::health::{Fault, News};
 use super::peer::Peer;
+use super::rates::Rates;
 use crate::config::peer::{check_name, read_address, read_prefix, read_psk};
 use crate::config::{PeerConfig, Psk};
 use crate::state_dir::{StateError, Wishes};
@@ -271,6 +273,7 @@ impl Supervisor {
             wish,
             connections: BTreeMap::new(),
             round_trip: None,
+            rates: Rates::new(boottime()),
             chain_resets: 0,
         };
         self.peers.insert(slot, peer);
@@ -288,6 +291,8 @@ impl Supervisor {
         // The tunnel goes before the loops are asked: it holds the key to send with.
         self.peers.remove(&slot);
         self.plane.remove_peer(slot);
+        self.pings.end(slot);
+        self.absolve(key);
     }
 
     fn keep(&self, psk: Option<&Psk>) -> anyhow::Result<Option<StoredSecret>> {
@@ -305,15 +310,36 @@ impl Supervisor {
     }
 
     /// Writes `peers.toml`, without one peer.
-    fn save_peers(&self, except: Option<PeerSlot>) -> Result<(), StateError> {
+    fn save_peers(&mut self, except: Option<PeerSlot>) -> Result<(), StateError> {
         let kept = self.peers.iter().filter(|(slot, peer)| Some(**slot) != except && peer.origin == Origin::State);
-        self.state.set_peers(kept.map(|(_, peer)| (&peer.config, peer.psk.as_ref().map(StoredSecret::expose))))
+        let kept = kept.map(|(_, peer)| (&peer.config, peer.psk.as_ref().map(StoredSecret::expose)));
+        let result = self.state.set_peers(kept);
+        self.saved("peers.toml", result)
     }
 
     /// Writes `wishes.toml`.
-    pub(super) fn save_wishes(&self) -> Result<(), StateError> {
+    pub(super) fn save_wishes(&mut self) -> Result<(), StateError> {
         let wishes = self.peers.values().filter_map(|peer| Some((peer.config.key, peer.wish?)));
-        self.state.set_wishes(&wishes.collect::<Wishes>())
+        let result = self.state.set_wishes(&wishes.collect::<Wishes>());
+        self.saved("wishes.toml", result)
+    }
+
+    /// Notes whether the state folder takes what is written.
+    fn saved(&mut self, file: &'static str, result: Result<(), StateError>) -> Result<(), StateError> {
+        match &result {
+            // One file that is written shows that the others can be.
+            Ok(()) => {
+                self.health.clear(Fault::StateNotSaved, "");
+                self.health.clear(Fault::StateDamaged, file);
+            }
+            Err(error) => {
+                let hint = "make room on the disk of the state folder, or mend its rights";
+                if self.health.note(Fault::StateNotSaved, "", error.to_string(), hint) == News::New {
+                    tracing::error!(file, "the state folder takes nothing");
+                }
+            }
+        }
+        result
     }
 }
 

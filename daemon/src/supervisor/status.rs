@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use cryprq_ipc_proto::message::{Addresses, HealthItem, PathStatus, PeerStatus, Status};
+use cryprq_ipc_proto::message::{Addresses, PathStatus, PeerStatus, Status};
 use net::peer_id;
 use os::clock::boottime;
 
@@ -10,13 +10,6 @@ use super::Supervisor;
 use super::peer::Peer;
 
 impl Supervisor {
-    /// Notes something that a person should know; it stays until the fault is gone.
-    pub(super) fn note(&mut self, code: &'static str, text: String, hint: &str) {
-        let since = jiff::Timestamp::now().to_string();
-        let item = HealthItem { code: code.into(), since, text, hint: Some(hint.into()) };
-        self.health.entry(code).and_modify(|old| old.text.clone_from(&item.text)).or_insert(item);
-    }
-
     pub(super) fn status(&self) -> Status {
         let drops = self.plane.drops().snapshot();
         Status {
@@ -27,8 +20,8 @@ impl Supervisor {
             state: "running".into(),
             since: self.since.to_string(),
             ingress: self.config.ingress.name().into(),
-            listen: self.listening.clone(),
-            health: self.health.values().cloned().collect(),
+            listen: self.listening.iter().map(ToString::to_string).collect(),
+            health: self.health.items(),
             drops: drops.into_iter().map(|(reason, count)| (reason.name().to_owned(), count)).collect(),
             peers: self.peers.values().map(peer_status).collect(),
         }
@@ -48,6 +41,7 @@ pub(super) fn peer_status(peer: &Peer) -> PeerStatus {
         rtt_ms: round_trip.map(|time| time.as_secs_f64() * 1000.0),
         mtu: epoch.mtu,
     });
+    let (rx_bps, tx_bps) = peer.rates.bps(now, peer.carried());
     PeerStatus {
         id: peer_id::format(peer.config.key),
         name: peer.config.name.clone(),
@@ -63,8 +57,8 @@ pub(super) fn peer_status(peer: &Peer) -> PeerStatus {
         tx_bytes: peer.stats.tx_bytes(),
         rx_packets: peer.stats.rx_packets(),
         tx_packets: peer.stats.tx_packets(),
-        rx_bps: 0,
-        tx_bps: 0,
+        rx_bps,
+        tx_bps,
         drops: BTreeMap::new(),
         allowed_ips: peer.config.allowed_ips.iter().map(ToString::to_string).collect(),
         psk: peer.psk.is_some(),

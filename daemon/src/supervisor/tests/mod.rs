@@ -1,9 +1,10 @@
 //! A control task without a TUN device and without a network: what callers ask for and what becomes of it.
 
+mod health;
 mod peers;
 
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use cryprq_ipc_proto::error::{ErrorBody, ErrorCode};
 use cryprq_ipc_proto::json::read_request;
@@ -14,6 +15,7 @@ use net::swarm::{NetConfig, Tcp};
 use node::drops::DropCounters;
 use node::secret::{HeapStore, SecretKey32, SecretSlot, StoreError, StoredSecret};
 
+use super::calls::Answer;
 use super::*;
 use crate::ipc::Caller;
 use crate::{logging, state_dir};
@@ -55,6 +57,22 @@ struct Daemon {
 
 /// A daemon on this state folder, as after a restart when the folder is not new.
 async fn daemon(folder: &Path, config: &str) -> anyhow::Result<Daemon> {
+    daemon_with(folder, config, Oddities::default()).await
+}
+
+/// What can be wrong with the host of a daemon.
+struct Oddities {
+    locked: Arc<AtomicBool>,
+    group: Option<u32>,
+}
+
+impl Default for Oddities {
+    fn default() -> Self {
+        Self { locked: Arc::new(AtomicBool::new(true)), group: Some(0) }
+    }
+}
+
+async fn daemon_with(folder: &Path, config: &str, host: Oddities) -> anyhow::Result<Daemon> {
     let config = Config::parse(config)?;
     let state = StateDir::open(folder)?;
     let store = Counting::default();
@@ -86,7 +104,11 @@ async fn daemon(folder: &Path, config: &str) -> anyhow::Result<Daemon> {
         net,
         plane,
         interface: None,
+        surroundings: Surroundings::default(),
+        environment: None,
         own,
+        locked: Box::new(move || if host.locked.load(Ordering::Relaxed) { Locked::Yes } else { Locked::No }),
+        group: host.group,
         log: logging::start("warn"),
     };
     Ok(Daemon { supervisor: Supervisor::start(parts).await?, secrets, _events: events })
@@ -95,8 +117,10 @@ async fn daemon(folder: &Path, config: &str) -> anyhow::Result<Daemon> {
 impl Daemon {
     async fn ask(&mut self, request: &str) -> Result<Reply, ErrorBody> {
         let request = read_request(request.as_bytes()).unwrap().request;
-        let (reply, _) = tokio::sync::oneshot::channel();
-        self.supervisor.answer(&Call { request, caller: Caller { credentials: None }, reply }).await
+        match self.supervisor.answer(&request, &Caller { credentials: None }).await? {
+            Answer::Now(reply) => Ok(reply),
+            Answer::Later(_) => panic!("the answer comes later"),
+        }
     }
 
     async fn refusal(&mut self, request: &str) -> ErrorBody {
@@ -113,5 +137,10 @@ impl Daemon {
     /// Names of all peers, and whether each is wanted.
     fn peers(&self) -> Vec<(&str, bool)> {
         self.supervisor.peers.values().map(|peer| (peer.config.name.as_str(), peer.want == Want::Up)).collect()
+    }
+
+    /// The codes of what is wrong.
+    fn health(&self) -> Vec<String> {
+        self.supervisor.status().health.into_iter().map(|item| item.code).collect()
     }
 }

@@ -16,7 +16,8 @@ pub fn by_turns<const N: usize>(rounds: usize, work: [&mut dyn FnMut() -> Durati
     times.map(median)
 }
 
-fn median(mut times: Vec<Duration>) -> f64 {
+/// The median in nanoseconds; zero of nothing.
+pub fn median(mut times: Vec<Duration>) -> f64 {
     times.sort_unstable();
     times.get(times.len() / 2).map_or(0.0, |time| time.as_nanos() as f64)
 }

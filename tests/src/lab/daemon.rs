@@ -87,7 +87,7 @@ impl Daemon {
     /// # Errors
     /// When it does not come up; its log says why.
     pub fn start(&mut self) -> anyhow::Result<()> {
-        let program = daemon_program()?;
+        let program = Self::program("cryprqd")?;
         let (folder, log) = (self.folder.clone(), File::options().append(true).create(true).open(self.log_path())?);
         let child = self.host.run(move || {
             Command::new(program)
@@ -100,6 +100,19 @@ impl Daemon {
         })?;
         self.child = Some(child);
         until("the daemon answers", || self.ask("hello").is_ok()).with_context(|| self.log())
+    }
+
+    /// A program of the workspace that was built with this one: beside it, or one folder up from a test.
+    ///
+    /// # Errors
+    /// When it is not built.
+    pub fn program(name: &str) -> anyhow::Result<PathBuf> {
+        let own = std::env::current_exe()?;
+        let folders = own.ancestors().skip(1).take(2).map(Path::to_owned);
+        let found = folders.map(|folder| folder.join(name)).find(|program| program.is_file());
+        found.with_context(|| {
+            format!("{name} is not built: run 'cargo build --workspace --bins' first (tests/run does)")
+        })
     }
 
     fn log_path(&self) -> PathBuf {
@@ -190,14 +203,6 @@ impl Drop for Daemon {
             let _ = child.wait();
         }
     }
-}
-
-/// The daemon that was built with this program: beside it, or one folder up from a test.
-fn daemon_program() -> anyhow::Result<PathBuf> {
-    let own = std::env::current_exe()?;
-    let folders = own.ancestors().skip(1).take(2).map(Path::to_owned);
-    let found = folders.map(|folder| folder.join("cryprqd")).find(|program| program.is_file());
-    found.context("the daemon is not built: run 'cargo build --workspace --bins' first (tests/run does)")
 }
 
 /// Waits for a condition.

@@ -7,7 +7,8 @@ use super::{Aead, AwsLcAead, Cipher, EpochId, EpochState, Limits};
 use crate::drops::{DropCounters, DropReason};
 use crate::frame::{FrameBatch, FrameType, HEADER_LEN, OVERHEAD, TAG_LEN, write_header};
 use crate::handshake::{Negotiated, PaddingMode, ReceiverIndex};
-use crate::packet::{Checksum, PARTIAL_BIT, padded_length};
+use crate::offload::{SuperPacket, VnetHeader};
+use crate::packet::{Checksum, PARTIAL_BIT, padded_length, partial_checksum_fits};
 use crate::secret::SecretKey32;
 use crate::time::Time;
 
@@ -92,6 +93,20 @@ impl Sealer {
         self.mtu
     }
 
+    /// Finishes what the kernel left to do on a plain packet's checksum, as far as the peer's kernel cannot.
+    ///
+    /// # Errors
+    /// [`DropReason::OutMalformed`] when header and packet do not fit each other.
+    pub fn finish_checksum(&self, vnet: &VnetHeader, packet: &mut [u8]) -> Result<Checksum, DropReason> {
+        if !vnet.needs_checksum {
+            return Ok(Checksum::Complete);
+        }
+        if self.partial_checksums && partial_checksum_fits(packet) {
+            return Ok(Checksum::Partial);
+        }
+        vnet.complete_checksum(packet).map(|()| Checksum::Complete)
+    }
+
     /// Seals `packets` into `out` until it is full. A packet longer than the MTU, or with a partial checksum that the
     /// peer does not take, is dropped and counted.
     ///
@@ -118,10 +133,55 @@ impl Sealer {
             }
             let text_length = padded_length(length, self.padding, self.mtu);
             let Some(frame) = out.push(text_length + OVERHEAD) else { break };
-            let flag = if partial { PARTIAL_BIT } else { 0 };
-            self.seal_frame(frame, FrameType::Data, counter, outgoing.packet, flag);
+            self.seal_frame(frame, FrameType::Data, counter, length, |inner| {
+                inner.copy_from_slice(outgoing.packet);
+                mark(inner, outgoing.checksum);
+            });
             counter += 1;
             sealed.taken += 1;
+            sealed.frames += 1;
+            sealed.inner_bytes += length as u64;
+        }
+        self.account(out.bytes() - before);
+        Ok(sealed)
+    }
+
+    /// Cuts a super-packet and seals its packets into `out`, all of them or none. Their checksums stay partial where the
+    /// peer takes that, else they are completed.
+    ///
+    /// `taken` of the result is 0 when the batch has no room left, else 1: the super-packet was sealed, or dropped and
+    /// counted because its packets are longer than the MTU or more than an empty batch holds.
+    ///
+    /// # Errors
+    /// As [`Self::seal_batch`].
+    pub fn seal_super(
+        &self,
+        now: Time,
+        packet: &[u8],
+        cut: &SuperPacket,
+        out: &mut FrameBatch,
+        drops: &DropCounters,
+    ) -> Result<Sealed, DropReason> {
+        let (count, longest) = (cut.count(), cut.longest());
+        let fits = longest <= self.mtu;
+        if !fits || !out.has_room(count * (padded_length(longest, self.padding, self.mtu) + OVERHEAD)) {
+            if fits && !out.is_empty() {
+                return Ok(Sealed::default());
+            }
+            drops.add(DropReason::OutTooLong, count as u64);
+            return Ok(Sealed { taken: 1, ..Sealed::default() });
+        }
+        let checksum = if self.partial_checksums { cut.checksum() } else { Checksum::Complete };
+        let (before, first) = (out.bytes(), self.reserve(now, count)?);
+        let mut sealed = Sealed { taken: 1, ..Sealed::default() };
+        for (counter, number) in (first..).zip(0..count) {
+            let length = cut.length_of(number);
+            let text_length = padded_length(length, self.padding, self.mtu);
+            let Some(frame) = out.push(text_length + OVERHEAD) else { break };
+            self.seal_frame(frame, FrameType::Data, counter, length, |inner| {
+                cut.write(packet, number, checksum, inner);
+                mark(inner, checksum);
+            });
             sealed.frames += 1;
             sealed.inner_bytes += length as u64;
         }
@@ -163,7 +223,7 @@ impl Sealer {
     ) -> Result<(), DropReason> {
         let counter = self.reserve(now, 1)?;
         let frame = out.push(text_length + OVERHEAD).ok_or(DropReason::OutQueueFull)?;
-        self.seal_frame(frame, kind, counter, inner, 0);
+        self.seal_frame(frame, kind, counter, inner.len(), |text| text.copy_from_slice(inner));
         self.account(text_length + OVERHEAD);
         Ok(())
     }
@@ -197,18 +257,22 @@ impl Sealer {
         }
     }
 
-    /// `frame` has room for header, text and tag; what `inner` leaves of the text is zero.
+    /// `frame` has room for header, text and tag. `fill` writes the first `length` bytes of the text; the rest is zero.
     #[inline]
-    fn seal_frame(&self, frame: &mut [u8], kind: FrameType, counter: u64, inner: &[u8], flag: u8) {
+    fn seal_frame(&self, frame: &mut [u8], kind: FrameType, counter: u64, length: usize, fill: impl FnOnce(&mut [u8])) {
         let Some((header, rest)) = frame.split_first_chunk_mut::<HEADER_LEN>() else { return };
         let Some((text, tag)) = rest.split_last_chunk_mut::<TAG_LEN>() else { return };
         write_header(header, kind, self.index, counter);
-        let (packet, padding) = text.split_at_mut(inner.len());
-        packet.copy_from_slice(inner);
+        let (inner, padding) = text.split_at_mut(length);
+        fill(inner);
         padding.fill(0);
-        if let Some(first) = packet.first_mut() {
-            *first |= flag;
-        }
         *tag = self.aead.seal(header, text).expect("a frame is far below the length limit of either cipher");
+    }
+}
+
+/// Says inside the encryption that a packet's checksum is partial (7.2).
+fn mark(packet: &mut [u8], checksum: Checksum) {
+    if let (Checksum::Partial, Some(first)) = (checksum, packet.first_mut()) {
+        *first |= PARTIAL_BIT;
     }
 }

@@ -1,5 +1,6 @@
 use proptest::prelude::*;
 
+use super::layer4::{UDP, add_words, fold};
 use super::*;
 
 fn ipv4(total: u16, ihl: u8, size: usize) -> Vec<u8> {
@@ -24,8 +25,9 @@ fn udp4(payload: &[u8]) -> Vec<u8> {
 }
 
 fn with_partial_sum(mut packet: Vec<u8>) -> Vec<u8> {
-    let found = layer4(&packet).unwrap();
-    packet[found.field..found.field + 2].copy_from_slice(&found.pseudo.to_be_bytes());
+    let found = Layer4::find(&packet).unwrap();
+    let sum = found.pseudo_sum(&packet, packet.len());
+    packet[found.field()..found.field() + 2].copy_from_slice(&sum.to_be_bytes());
     packet
 }
 

@@ -5,6 +5,7 @@ use crate::drops::DropCounters;
 use crate::epoch::{Bound, Cipher, Limits, Outgoing, Sealer, WINDOW};
 use crate::frame::FrameBatch;
 use crate::handshake::{Negotiated, PaddingMode};
+use crate::offload::{Segmentation, SuperPacket, VnetHeader};
 use crate::secret::SecretKey32;
 
 const SLOT: PeerSlot = PeerSlot(7);
@@ -319,4 +320,91 @@ fn a_full_batch_says_how_far_it_came() {
     let outgoing = [Outgoing { packet: &packet, checksum: Checksum::Complete }; 5];
     let sealed = pair.sealer.seal_batch(NOW, &outgoing, &mut batch, &DropCounters::default()).unwrap();
     assert_eq!((sealed.taken, sealed.frames, sealed.inner_bytes), (2, 2, 120));
+}
+
+/// A TCP super-packet of `count` packets of 1360 bytes of payload, and its header.
+fn super_packet(count: usize) -> (VnetHeader, Vec<u8>) {
+    let mut packet = inner(40 + count * 1360);
+    packet[9] = 6;
+    packet[6..8].copy_from_slice(&[0x40, 0]);
+    packet[32] = 5 << 4;
+    packet[33] = 0x10;
+    let pseudo: u32 = packet[12..20].chunks(2).map(|w| u32::from(u16::from_be_bytes([w[0], w[1]]))).sum();
+    let sum = pseudo + 6 + (packet.len() as u32 - 20);
+    let folded = (sum & 0xffff) + (sum >> 16);
+    packet[36..38].copy_from_slice(&(folded as u16).to_be_bytes());
+    let vnet = VnetHeader {
+        needs_checksum: true,
+        segmentation: Segmentation::TcpV4,
+        segment: 1360,
+        checksum_start: 20,
+        checksum_offset: 16,
+        ..VnetHeader::default()
+    };
+    (vnet, packet)
+}
+
+#[test]
+fn a_super_packet_is_sealed_as_one_run_and_every_packet_opens() {
+    let mut pair = pair();
+    let (vnet, packet) = super_packet(10);
+    let cut = SuperPacket::read(&vnet, &packet).unwrap();
+    let mut batch = FrameBatch::new(1 << 16);
+    let drops = DropCounters::default();
+    let sealed = pair.sealer.seal_super(NOW, &packet, &cut, &mut batch, &drops).unwrap();
+    assert_eq!((sealed.taken, sealed.frames, sealed.inner_bytes), (1, 10, 14_000));
+    assert_eq!(batch.runs().count(), 1, "equal packets go out in one call");
+    let mut payload = Vec::new();
+    for frame in batch.frames().map(<[u8]>::to_vec).collect::<Vec<_>>() {
+        let mut frame = frame;
+        let received = pair.receiver.receive(NOW, &mut frame, Origin::Stream(SLOT), &pair.router).unwrap();
+        match received.content.unwrap() {
+            Content::Packet(packet, Checksum::Partial) => payload.extend_from_slice(&packet[40..]),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(payload, packet[40..]);
+    let again = pair.sealer.seal_super(NOW, &packet, &cut, &mut batch, &drops).unwrap();
+    assert_eq!(again.taken, 1);
+    let mut small = FrameBatch::new(20_000);
+    assert_eq!(pair.sealer.seal_super(NOW, &packet, &cut, &mut small, &drops).unwrap().taken, 1);
+    assert_eq!(pair.sealer.seal_super(NOW, &packet, &cut, &mut small, &drops).unwrap().taken, 0, "no room is left");
+    assert_eq!((small.len(), drops.total()), (10, 0));
+}
+
+#[test]
+fn a_super_packet_that_no_batch_or_mtu_holds_is_dropped_packet_by_packet() {
+    let pair = pair();
+    let drops = DropCounters::default();
+    let (vnet, packet) = super_packet(10);
+    let cut = SuperPacket::read(&vnet, &packet).unwrap();
+    let sealed = pair.sealer.seal_super(NOW, &packet, &cut, &mut FrameBatch::new(1000), &drops).unwrap();
+    assert_eq!((sealed.taken, sealed.frames, drops.get(DropReason::OutTooLong)), (1, 0, 10));
+    let cut = SuperPacket::read(&VnetHeader { segment: 1400, ..vnet }, &packet).unwrap();
+    pair.sealer.seal_super(NOW, &packet, &cut, &mut FrameBatch::new(1 << 16), &drops).unwrap();
+    assert_eq!(drops.get(DropReason::OutTooLong), 20);
+}
+
+#[test]
+fn a_checksum_stays_partial_only_where_the_peer_takes_it() {
+    let (vnet, packet) = super_packet(1);
+    let vnet = VnetHeader { segmentation: Segmentation::None, ..vnet };
+    let with = pair().sealer;
+    let mut ours = packet.clone();
+    assert_eq!(with.finish_checksum(&vnet, &mut ours), Ok(Checksum::Partial));
+    assert_eq!(ours, packet);
+    assert_eq!(with.finish_checksum(&VnetHeader::default(), &mut ours), Ok(Checksum::Complete));
+    ours[36] ^= 1;
+    assert_eq!(with.finish_checksum(&vnet, &mut ours), Ok(Checksum::Complete), "a sum that the peer would refuse");
+    let beyond = VnetHeader { checksum_start: 1399, ..vnet };
+    assert_eq!(with.finish_checksum(&beyond, &mut ours), Err(DropReason::OutMalformed));
+
+    let limits = Limits::standard(Cipher::Aes256Gcm, Duration::from_secs(300));
+    let negotiated = Negotiated { partial_checksums: false, ..negotiated(Cipher::Aes256Gcm) };
+    let state = Arc::new(EpochState::new(EpochId(1)));
+    let without = Sealer::new(&SecretKey32::new([3; 32]), index(), &negotiated, limits, NOW, state);
+    let (mut completed, mut expected) = (packet.clone(), packet);
+    assert_eq!(without.finish_checksum(&vnet, &mut completed), Ok(Checksum::Complete));
+    crate::packet::complete_checksum(&mut expected).unwrap();
+    assert_eq!(completed, expected);
 }

@@ -7,7 +7,7 @@ use std::net::UdpSocket;
 
 use nix::sched::{CloneFlags, unshare};
 use os::network::{Changes, Network};
-use os::tun::{PacketBatch, Tun, TunConfig};
+use os::tun::{PacketBatch, Tun, TunConfig, TunOffload};
 
 /// Runs `test` on a thread of its own in a fresh network namespace, or says why it cannot.
 fn in_namespace(test: impl FnOnce() + Send + 'static) {
@@ -25,6 +25,10 @@ fn block_on<T>(work: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(work)
 }
 
+fn config(name: &str) -> TunConfig {
+    TunConfig { name: name.into(), offload: TunOffload::Off }
+}
+
 async fn bring_up(network: &Network, name: &str) -> u32 {
     let index = network.index_of(name).await.unwrap().expect("the interface is there");
     network.set_up(index, 1420).await.unwrap();
@@ -39,7 +43,7 @@ async fn bring_up(network: &Network, name: &str) -> u32 {
 fn packets_pass_both_ways_and_the_interface_goes_with_the_handle() {
     in_namespace(|| {
         block_on(async {
-            let mut tun = Tun::open(&TunConfig { name: "cqtest0".into() }).unwrap();
+            let mut tun = Tun::open(&config("cqtest0")).unwrap();
             let network = Network::open().unwrap();
             let index = bring_up(&network, "cqtest0").await;
             // Doing it again changes nothing and is no error.
@@ -87,7 +91,7 @@ fn packets_pass_both_ways_and_the_interface_goes_with_the_handle() {
 #[test]
 fn a_blocked_reader_is_woken() {
     in_namespace(|| {
-        let mut tun = Tun::open(&TunConfig { name: "cqtest1".into() }).unwrap();
+        let mut tun = Tun::open(&config("cqtest1")).unwrap();
         let waker = tun.waker();
         let reader = std::thread::spawn(move || tun.read_batch(&mut PacketBatch::default()));
         waker.wake();
@@ -100,11 +104,11 @@ fn a_blocked_reader_is_woken() {
 fn an_impossible_name_and_a_taken_interface_are_errors() {
     in_namespace(|| {
         for name in ["", "a-name-that-is-too-long", "a/b"] {
-            let error = Tun::open(&TunConfig { name: name.into() }).unwrap_err();
+            let error = Tun::open(&config(name)).unwrap_err();
             assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput, "{name:?}");
         }
-        let _first = Tun::open(&TunConfig { name: "cqtest2".into() }).unwrap();
-        let error = Tun::open(&TunConfig { name: "cqtest2".into() }).unwrap_err();
+        let _first = Tun::open(&config("cqtest2")).unwrap();
+        let error = Tun::open(&config("cqtest2")).unwrap_err();
         assert_eq!(error.kind(), std::io::ErrorKind::ResourceBusy);
     });
 }
@@ -116,7 +120,7 @@ fn changes_of_interfaces_and_addresses_are_heard_and_seen() {
             let (network, mut changes) = (Network::open().unwrap(), Changes::listen().unwrap());
             let links = network.links().await.unwrap();
             assert!(links.iter().all(|link| link.loopback && !link.carries), "{links:?}");
-            let _tun = Tun::open(&TunConfig { name: "cqtest1".into() }).unwrap();
+            let _tun = Tun::open(&config("cqtest1")).unwrap();
             let index = bring_up(&network, "cqtest1").await;
             let heard = tokio::time::timeout(std::time::Duration::from_secs(10), changes.next()).await;
             assert_eq!(heard, Ok(Some(())));

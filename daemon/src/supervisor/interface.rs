@@ -8,7 +8,7 @@ use anyhow::Context;
 use ipnet::IpNet;
 use os::journal::{Change, Journal, Undo};
 use os::network::Network;
-use os::tun::{Tun, TunConfig};
+use os::tun::{Tun, TunConfig, TunOffload};
 
 use super::OwnAddresses;
 
@@ -20,6 +20,7 @@ pub struct Interface {
     mtu: u16,
     routes: BTreeSet<IpNet>,
     journal: Journal,
+    partial_checksums: bool,
 }
 
 impl Interface {
@@ -29,7 +30,7 @@ impl Interface {
     /// What failed and what mends it.
     pub async fn open(name: &str, mtu: u16, own: &OwnAddresses, mut journal: Journal) -> anyhow::Result<(Self, Tun)> {
         journal.note(Change::Link { name: name.to_owned() })?;
-        let tun = Tun::open(&TunConfig { name: name.to_owned() }).map_err(|error| {
+        let tun = Tun::open(&TunConfig { name: name.to_owned(), offload: TunOffload::Probe }).map_err(|error| {
             let hint = if error.kind() == io::ErrorKind::NotFound {
                 "load the driver: modprobe tun"
             } else if error.kind() == io::ErrorKind::PermissionDenied {
@@ -44,11 +45,17 @@ impl Interface {
         let network = Network::open()?;
         let index = network.index_of(name).await?.context("the interface vanished")?;
         network.set_up(index, mtu).await?;
-        let interface = Self { network, index, name: name.to_owned(), mtu, routes: BTreeSet::new(), journal };
+        let (name, partial_checksums) = (name.to_owned(), tun.merge_rule().is_some());
+        let interface = Self { network, index, name, mtu, routes: BTreeSet::new(), journal, partial_checksums };
         for address in own.all() {
             interface.add_address(address).await?;
         }
         Ok((interface, tun))
+    }
+
+    /// Whether the device completes partial checksums (capability `CSUM_PARTIAL`).
+    pub const fn takes_partial_checksums(&self) -> bool {
+        self.partial_checksums
     }
 
     async fn add_address(&self, address: IpAddr) -> anyhow::Result<()> {

@@ -16,10 +16,10 @@ use node::tunnel::{ChainRule, Input, Tunnel, TunnelConfig, Want};
 use os::clock::boottime;
 use os::random::SystemRandom;
 
-use super::Supervisor;
 use super::health::{Fault, News};
 use super::peer::Peer;
 use super::rates::Rates;
+use super::{Interface, Supervisor};
 use crate::config::peer::{check_name, read_address, read_prefix, read_psk};
 use crate::config::{PeerConfig, Psk};
 use crate::state_dir::{StateError, Wishes};
@@ -304,8 +304,10 @@ impl Supervisor {
             mtu: self.config.mtu,
             rotation_seconds: self.config.rotation_seconds,
             padding: self.config.padding,
-            // A TUN device without vnet_hdr takes no partial checksums.
-            capabilities: Capabilities { aes_hardware: has_aes(), partial_checksums: false },
+            capabilities: Capabilities {
+                aes_hardware: has_aes(),
+                partial_checksums: self.interface.as_ref().is_some_and(Interface::takes_partial_checksums),
+            },
         }
     }
 

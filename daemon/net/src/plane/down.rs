@@ -1,14 +1,17 @@
 //! From the peers to the host.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use crossbeam_channel::{Receiver as Commands, Sender};
 use node::drops::{DropCounters, DropReason};
 use node::epoch::Opener;
+use node::frame::HEADER_LEN;
 use node::handshake::ReceiverIndex;
+use node::offload::{Merged, Merger};
 use node::packet::{Checksum, complete_checksum};
 use node::receiver::{Arrival, Content, Origin, Received, Receiver};
-use node::router::{PeerSlot, Router};
+use node::router::PeerSlot;
 use node::time::Time;
 use node::tunnel::Report;
 
@@ -30,13 +33,21 @@ enum Next {
 }
 
 pub(super) struct Down {
-    pub(super) sink: Box<dyn PacketSink>,
+    pub(super) host: Host,
     pub(super) tables: Arc<Tables>,
     pub(super) reports: Arc<Reports>,
     pub(super) drops: Arc<DropCounters>,
     pub(super) clock: fn() -> Time,
     pub(super) inbound: Arc<Inbound>,
     pub(super) commands: Commands<Command>,
+}
+
+/// Where opened packets go.
+pub(super) struct Host {
+    pub(super) sink: Box<dyn PacketSink>,
+    /// For a sink that takes super-packets.
+    pub(super) merger: Option<Merger>,
+    pub(super) drops: Arc<DropCounters>,
 }
 
 impl Down {
@@ -77,61 +88,77 @@ impl Down {
         let Some(slot) = batch.slot else { return };
         let (tables, now) = (Arc::clone(&self.tables), (self.clock)());
         let router = tables.router();
-        let mut authentic = false;
-        batch.for_each(|frame| authentic |= self.open_one(receiver, frame, slot, &router, now));
+        let (mut authentic, mut packets, mut bytes) = (false, 0, 0);
+        for number in 0..batch.len() {
+            let frame = batch.range(number);
+            match receiver.receive(now, &mut batch.arena_mut()[frame.clone()], Origin::Stream(slot), &router) {
+                Ok(received) => {
+                    authentic = true;
+                    if let Some((length, checksum)) = self.take_note(received, now) {
+                        let start = frame.start + HEADER_LEN;
+                        self.host.take(batch.arena_mut(), start..start + length, checksum);
+                        (packets, bytes) = (packets + 1, bytes + length as u64);
+                    }
+                }
+                Err(reason) => self.drops.count(reason),
+            }
+        }
+        self.host.flush(batch.arena());
         if authentic {
             self.reports.push(slot, Report::Received { at: now });
         }
-    }
-
-    /// Whether the frame was authentic.
-    fn open_one(
-        &mut self,
-        receiver: &mut Receiver,
-        frame: &mut [u8],
-        slot: PeerSlot,
-        router: &Router,
-        now: Time,
-    ) -> bool {
-        match receiver.receive(now, frame, Origin::Stream(slot), router) {
-            Ok(received) => {
-                self.deliver(received, now);
-                true
-            }
-            Err(reason) => {
-                self.drops.count(reason);
-                false
-            }
+        if packets > 0
+            && let Some(peer) = tables.peers().get(&slot)
+        {
+            peer.stats.count_rx(packets, bytes);
         }
     }
 
-    fn deliver(&mut self, received: Received<'_>, now: Time) {
+    /// Reports what an authentic frame says to the tunnel; gives the length of the packet that it holds, if any.
+    fn take_note(&self, received: Received<'_>, now: Time) -> Option<(usize, Checksum)> {
         let Received { slot, epoch, arrival, content } = received;
         if arrival == Arrival::First {
             self.reports.push(slot, Report::FirstFrame { epoch });
         }
         match content {
-            Ok(Content::Packet(packet, checksum)) => self.write(slot, packet, checksum),
+            Ok(Content::Packet(packet, checksum)) => return Some((packet.len(), checksum)),
             Ok(Content::Empty) => {}
             Ok(Content::Probe(token)) => self.reports.push(slot, Report::ProbeReceived { token }),
             Ok(Content::ProbeAck(token)) => self.reports.push(slot, Report::ProbeAcked { token, at: now }),
             Err(reason) => self.drops.count(reason),
         }
+        None
     }
+}
 
-    fn write(&mut self, slot: PeerSlot, packet: &mut [u8], checksum: Checksum) {
+impl Host {
+    /// Takes the packet at `at` of `arena`; it is written at the next [`Self::flush`] at the latest.
+    fn take(&mut self, arena: &mut [u8], at: Range<usize>, checksum: Checksum) {
+        let Self { sink, merger, drops } = self;
+        if let Some(merger) = merger {
+            return merger.push(arena, at, checksum, |merged| write_merged(&mut **sink, merged, arena, drops));
+        }
+        let packet = &mut arena[at];
         if checksum == Checksum::Partial
             && let Err(reason) = complete_checksum(packet)
         {
-            return self.drops.count(reason);
+            return drops.count(reason);
         }
-        match self.sink.write(packet) {
-            Ok(()) => {
-                if let Some(peer) = self.tables.peers().get(&slot) {
-                    peer.stats.count_rx(packet.len() as u64);
-                }
-            }
-            Err(_) => self.drops.count(DropReason::TunWrite),
+        if sink.write(packet).is_err() {
+            drops.count(DropReason::TunWrite);
         }
+    }
+
+    fn flush(&mut self, arena: &[u8]) {
+        let Self { sink, merger, drops } = self;
+        if let Some(merger) = merger {
+            merger.flush(|merged| write_merged(&mut **sink, merged, arena, drops));
+        }
+    }
+}
+
+fn write_merged(sink: &mut dyn PacketSink, merged: Merged<'_>, arena: &[u8], drops: &DropCounters) {
+    if sink.write_merged(merged, arena).is_err() {
+        drops.add(DropReason::TunWrite, merged.payload.len() as u64);
     }
 }

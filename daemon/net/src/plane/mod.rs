@@ -22,6 +22,7 @@ use node::drops::{DropCounters, DropReason};
 use node::epoch::{Opener, Sealer};
 use node::frame::FrameBatch;
 use node::handshake::ReceiverIndex;
+use node::offload::{MergeRule, Merged, Merger};
 use node::router::{PeerSlot, Router};
 use node::time::Time;
 use os::tun::{PacketBatch, Tun, Waker};
@@ -48,11 +49,24 @@ pub trait PacketSource: Send {
 
 /// Where inner packets go.
 pub trait PacketSink: Send {
-    /// Hands one packet to the host.
+    /// Hands one packet with a whole checksum to the host.
     ///
     /// # Errors
     /// The packet is lost and counted.
     fn write(&mut self, packet: &[u8]) -> io::Result<()>;
+
+    /// Which super-packets [`Self::write_merged`] takes; without any, packets come one by one.
+    fn merge_rule(&self) -> Option<MergeRule> {
+        None
+    }
+
+    /// Hands over what a merger made of packets in `arena`.
+    ///
+    /// # Errors
+    /// All its packets are lost and counted.
+    fn write_merged(&mut self, _merged: Merged<'_>, _arena: &[u8]) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
 }
 
 impl PacketSource for Tun {
@@ -64,6 +78,14 @@ impl PacketSource for Tun {
 impl PacketSink for Tun {
     fn write(&mut self, packet: &[u8]) -> io::Result<()> {
         Tun::write(self, packet)
+    }
+
+    fn merge_rule(&self) -> Option<MergeRule> {
+        Tun::merge_rule(self)
+    }
+
+    fn write_merged(&mut self, merged: Merged<'_>, arena: &[u8]) -> io::Result<()> {
+        Tun::write_merged(self, merged, arena)
     }
 }
 
@@ -160,7 +182,9 @@ impl Plane {
             drops: Arc::clone(&drops),
             clock,
         };
-        let down = down::Down { sink, tables, reports, drops, clock, inbound, commands: receiver };
+        let merger = sink.merge_rule().map(Merger::new);
+        let host = down::Host { sink, merger, drops: Arc::clone(&drops) };
+        let down = down::Down { host, tables, reports, drops, clock, inbound, commands: receiver };
         plane.threads.push(std::thread::Builder::new().name("cryprq-up".into()).spawn(move || up.run())?);
         plane.threads.push(std::thread::Builder::new().name("cryprq-down".into()).spawn(move || down.run())?);
         Ok(plane)

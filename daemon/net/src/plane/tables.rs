@@ -37,7 +37,7 @@ pub struct PeerStats {
 }
 
 impl PeerStats {
-    /// Inner bytes received and handed to the host.
+    /// Inner bytes received.
     pub fn rx_bytes(&self) -> u64 {
         self.rx_bytes.load(Ordering::Relaxed)
     }
@@ -47,7 +47,7 @@ impl PeerStats {
         self.tx_bytes.load(Ordering::Relaxed)
     }
 
-    /// Packets received and handed to the host.
+    /// Packets received.
     pub fn rx_packets(&self) -> u64 {
         self.rx_packets.load(Ordering::Relaxed)
     }
@@ -57,9 +57,9 @@ impl PeerStats {
         self.tx_packets.load(Ordering::Relaxed)
     }
 
-    pub(super) fn count_rx(&self, bytes: u64) {
+    pub(super) fn count_rx(&self, packets: u64, bytes: u64) {
         self.rx_bytes.fetch_add(bytes, Ordering::Relaxed);
-        self.rx_packets.fetch_add(1, Ordering::Relaxed);
+        self.rx_packets.fetch_add(packets, Ordering::Relaxed);
     }
 
     pub(super) fn count_tx(&self, packets: u64, bytes: u64) {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use node::epoch::{Cipher, EpochId, EpochState, Limits};
 use node::handshake::{Negotiated, PaddingMode};
+use node::offload::VnetHeader;
 use node::secret::SecretKey32;
 use node::tunnel::Report;
 
@@ -23,7 +24,7 @@ impl PacketSource for ChannelSource {
         batch.clear();
         match self.0.recv() {
             Ok(Some(packet)) => {
-                batch.push(&packet);
+                batch.push(VnetHeader::default(), &packet);
                 Ok(())
             }
             Ok(None) | Err(_) => Err(io::ErrorKind::Interrupted.into()),

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use node::drops::{DropCounters, DropReason};
-use node::epoch::Outgoing;
+use node::epoch::{Outgoing, Sealed, Sealer};
 use node::frame::FrameBatch;
-use node::packet::Checksum;
+use node::offload::{Segmentation, SuperPacket, VnetHeader};
 use node::router::PeerSlot;
 use node::time::Time;
 use node::tunnel::{Report, Traffic};
@@ -38,7 +38,7 @@ impl Up {
             match self.source.read_batch(&mut batch) {
                 Ok(()) => {
                     failing = false;
-                    self.send(&batch, &mut frames);
+                    self.send(&mut batch, &mut frames);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => return,
                 Err(error) => {
@@ -52,61 +52,119 @@ impl Up {
         }
     }
 
-    /// Seals neighbours for the same peer together.
-    fn send(&self, batch: &PacketBatch, frames: &mut FrameBatch) {
-        let router = self.tables.router();
-        let mut run: Vec<Outgoing<'_>> = Vec::with_capacity(batch.len());
-        let mut to: Option<PeerSlot> = None;
-        for packet in batch.packets() {
-            match router.outbound(packet) {
-                Ok(slot) => {
-                    if to != Some(slot) {
-                        self.flush(to, &mut run, frames);
-                        to = Some(slot);
-                    }
-                    run.push(Outgoing { packet, checksum: Checksum::Complete });
-                }
-                Err(reason) => self.drops.count(reason),
-            }
-        }
-        self.flush(to, &mut run, frames);
-    }
-
-    fn flush(&self, to: Option<PeerSlot>, run: &mut Vec<Outgoing<'_>>, frames: &mut FrameBatch) {
-        if let (Some(slot), false) = (to, run.is_empty()) {
-            match self.tables.peers().get(&slot) {
-                Some(peer) => self.seal(slot, peer, run, frames),
-                None => self.drops.add(DropReason::OutPeerDown, run.len() as u64),
-            }
-        }
-        run.clear();
-    }
-
-    fn seal(&self, slot: PeerSlot, peer: &PeerPlane, mut packets: &[Outgoing<'_>], frames: &mut FrameBatch) {
-        let guard = peer.sealer.load();
-        let Some(sealer) = &*guard else {
-            return self.drops.add(DropReason::OutPeerDown, packets.len() as u64);
-        };
-        let now = (self.clock)();
-        let soft = sealer.state().soft_limit_reached();
-        while !packets.is_empty() {
-            frames.clear();
-            match sealer.seal_batch(now, packets, frames, &self.drops) {
-                Ok(sealed) => {
-                    peer.carrier.send(frames);
-                    peer.stats.count_tx(sealed.frames as u64, sealed.inner_bytes);
-                    packets = &packets[sealed.taken..];
-                }
+    /// Neighbours for the same peer are sealed into one batch.
+    fn send(&self, batch: &mut PacketBatch, frames: &mut FrameBatch) {
+        let (router, peers, now) = (self.tables.router(), self.tables.peers(), (self.clock)());
+        let mut current: Option<(PeerSlot, Sending<'_>)> = None;
+        for (vnet, packet) in batch.iter_mut() {
+            let slot = match router.outbound(packet) {
+                Ok(slot) => slot,
                 Err(reason) => {
-                    self.drops.add(reason, packets.len() as u64);
-                    self.reports.push(slot, Report::HardLimit { epoch: sealer.epoch() });
-                    return;
+                    self.drops.count(reason);
+                    continue;
                 }
+            };
+            if current.as_ref().is_none_or(|(to, _)| *to != slot) {
+                if let Some((slot, sending)) = current.take() {
+                    self.finish(slot, sending, frames);
+                }
+                let started = peers.get(&slot).and_then(|peer| Sending::to(peer, now));
+                let Some(started) = started else {
+                    self.drops.count(DropReason::OutPeerDown);
+                    continue;
+                };
+                current = Some((slot, started));
             }
+            if let Some((_, sending)) = &mut current
+                && let Err(reason) = sending.seal(&vnet, packet, frames, &self.drops)
+            {
+                self.drops.count(reason);
+            }
+        }
+        if let Some((slot, sending)) = current {
+            self.finish(slot, sending, frames);
+        }
+    }
+
+    /// Sends what is left of a peer's frames and reports once for all of them.
+    fn finish(&self, slot: PeerSlot, sending: Sending<'_>, frames: &mut FrameBatch) {
+        sending.flush(frames);
+        let Sending { peer, sealer, now, soft, expired, packets, bytes } = sending;
+        let epoch = sealer.epoch();
+        if expired {
+            self.reports.push(slot, Report::HardLimit { epoch });
         }
         if !soft && sealer.state().soft_limit_reached() {
-            self.reports.push(slot, Report::SoftLimit { epoch: sealer.epoch() });
+            self.reports.push(slot, Report::SoftLimit { epoch });
         }
-        self.reports.push(slot, Report::Sent { at: now, traffic: Traffic::Content });
+        if packets > 0 {
+            peer.stats.count_tx(packets, bytes);
+            self.reports.push(slot, Report::Sent { at: now, traffic: Traffic::Content });
+        }
+    }
+}
+
+/// Neighbouring packets for one peer.
+struct Sending<'p> {
+    peer: &'p PeerPlane,
+    sealer: Arc<Sealer>,
+    now: Time,
+    /// Whether a soft limit was reached before.
+    soft: bool,
+    expired: bool,
+    packets: u64,
+    bytes: u64,
+}
+
+impl<'p> Sending<'p> {
+    /// `None` while the tunnel is down.
+    fn to(peer: &'p PeerPlane, now: Time) -> Option<Self> {
+        let sealer = peer.sealer.load_full()?;
+        let soft = sealer.state().soft_limit_reached();
+        Some(Self { peer, sealer, now, soft, expired: false, packets: 0, bytes: 0 })
+    }
+
+    /// Seals one packet, or all that a super-packet stands for. A full batch is sent first.
+    fn seal(
+        &mut self,
+        vnet: &VnetHeader,
+        packet: &mut [u8],
+        frames: &mut FrameBatch,
+        drops: &DropCounters,
+    ) -> Result<(), DropReason> {
+        let checksum = match vnet.segmentation {
+            Segmentation::None => self.sealer.finish_checksum(vnet, packet)?,
+            Segmentation::TcpV4 | Segmentation::TcpV6 | Segmentation::Udp | Segmentation::Unknown(_) => {
+                let cut = SuperPacket::read(vnet, packet)?;
+                return self
+                    .seal_whole(frames, |sealer, now, frames| sealer.seal_super(now, packet, &cut, frames, drops));
+            }
+        };
+        let outgoing = [Outgoing { packet, checksum }];
+        self.seal_whole(frames, |sealer, now, frames| sealer.seal_batch(now, &outgoing, frames, drops))
+    }
+
+    fn seal_whole(
+        &mut self,
+        frames: &mut FrameBatch,
+        seal: impl Fn(&Sealer, Time, &mut FrameBatch) -> Result<Sealed, DropReason>,
+    ) -> Result<(), DropReason> {
+        let mut result = seal(&self.sealer, self.now, frames);
+        if result.is_ok_and(|sealed| sealed.taken == 0) {
+            self.flush(frames);
+            result = seal(&self.sealer, self.now, frames);
+        }
+        self.expired |= result == Err(DropReason::OutKeyExpired);
+        let sealed = result?;
+        self.packets += sealed.frames as u64;
+        self.bytes += sealed.inner_bytes;
+        Ok(())
+    }
+
+    fn flush(&self, frames: &mut FrameBatch) {
+        if !frames.is_empty() {
+            self.peer.carrier.send(frames);
+            frames.clear();
+        }
     }
 }

@@ -14,7 +14,9 @@ use tokio::sync::Notify;
 use super::DATA;
 use crate::plane::Carrier;
 
-const MAX_FRAMES: usize = 256;
+/// Several reads of a device with segmentation offload, each of up to four super-packets; what waits is bounded by
+/// [`MAX_WAIT`] as well.
+const MAX_FRAMES: usize = 1024;
 /// How long a frame may wait behind a writer that the network holds up.
 const MAX_WAIT: Duration = Duration::from_millis(20);
 const REOPEN_AFTER: Duration = Duration::from_millis(200);

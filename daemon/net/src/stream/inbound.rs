@@ -1,6 +1,7 @@
 //! Received frames on their way from the stream readers to the receiving loop.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use node::drops::{DropCounters, DropReason};
@@ -34,15 +35,20 @@ impl InboundBatch {
         self.ends.is_empty()
     }
 
-    /// Hands each frame to `open`, which works in place.
-    pub fn for_each(&mut self, mut open: impl FnMut(&mut [u8])) {
-        let mut rest = self.bytes.as_mut_slice();
-        let mut start = 0;
-        for &end in &self.ends {
-            let (frame, behind) = rest.split_at_mut(end - start);
-            open(frame);
-            (rest, start) = (behind, end);
-        }
+    /// Where frame `number` lies in [`Self::arena`].
+    pub fn range(&self, number: usize) -> Range<usize> {
+        let start = number.checked_sub(1).map_or(0, |before| self.ends[before]);
+        start..self.ends[number]
+    }
+
+    /// All frames, one after another.
+    pub fn arena(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// All frames, to be opened in place.
+    pub fn arena_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes
     }
 
     fn clear(&mut self) {
@@ -142,8 +148,8 @@ mod tests {
             inbound.push(batch(&[mark, 100 + mark]));
         }
         assert_eq!(drops.get(DropReason::InQueueFull), 2);
-        let mut seen = Vec::new();
-        inbound.pop().unwrap().for_each(|frame| seen.push(frame.to_vec()));
+        let batch = inbound.pop().unwrap();
+        let seen: Vec<_> = (0..batch.len()).map(|number| &batch.arena()[batch.range(number)]).collect();
         assert_eq!(seen, [[1; 3], [101; 3]]);
     }
 

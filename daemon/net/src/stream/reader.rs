@@ -61,8 +61,8 @@ mod tests {
         let result = futures::executor::block_on(read_frames(bytes, PeerSlot(1), &inbound));
         inbound.push(inbound.spare());
         let mut lengths = Vec::new();
-        while let Some(mut batch) = inbound.pop().filter(|batch| !batch.is_empty()) {
-            batch.for_each(|frame| lengths.push(frame.len()));
+        while let Some(batch) = inbound.pop().filter(|batch| !batch.is_empty()) {
+            lengths.extend((0..batch.len()).map(|number| batch.range(number).len()));
         }
         (result, lengths)
     }

@@ -1,7 +1,7 @@
 //! `/dev/net/tun`.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, IoSlice, Read, Write};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::sync::Arc;
@@ -9,10 +9,15 @@ use std::sync::Arc;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
+use node::offload::{MergeRule, Merged, VnetHeader};
 
-use super::{PacketBatch, TunConfig};
+use super::{PacketBatch, TunConfig, TunOffload};
 
 nix::ioctl_write_int!(set_interface, b'T', 202);
+nix::ioctl_write_int!(set_offload, b'T', 208);
+
+/// The most slices of one write: the headers and the payloads of 64 packets.
+const MAX_SLICES: usize = 65;
 
 /// An open TUN device. The interface lives as long as the last clone; the kernel removes it with its addresses and
 /// routes when the process ends, however it ends.
@@ -20,6 +25,8 @@ nix::ioctl_write_int!(set_interface, b'T', 202);
 pub struct Tun {
     file: File,
     wake: Arc<EventFd>,
+    /// Which super-packets pass; `None` when each packet passes alone.
+    offload: Option<MergeRule>,
 }
 
 /// Ends a blocked [`Tun::read_batch`], now and for ever.
@@ -50,24 +57,25 @@ impl Tun {
             .write(true)
             .custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC)
             .open("/dev/net/tun")?;
-        // SAFETY: all-zero bytes are a valid `ifreq`.
-        let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-        for (to, &from) in request.ifr_name.iter_mut().zip(name) {
-            *to = from as libc::c_char;
+        let wake = Arc::new(EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?);
+        if config.offload == TunOffload::Probe && attach(&file, name, libc::IFF_VNET_HDR).is_ok() {
+            let offload = probe_offload(&file);
+            return Ok(Self { file, wake, offload: Some(offload) });
         }
-        request.ifr_ifru.ifru_flags = (libc::IFF_TUN | libc::IFF_NO_PI) as libc::c_short;
-        // SAFETY: TUNSETIFF takes a pointer to an `ifreq`, which lives through the call.
-        unsafe { set_interface(file.as_raw_fd(), (&raw const request) as libc::c_ulong) }?;
-        let wake = EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?;
-        Ok(Self { file, wake: Arc::new(wake) })
+        attach(&file, name, 0)?;
+        Ok(Self { file, wake, offload: None })
     }
-
     /// Another handle to the same interface, with the same waker.
     ///
     /// # Errors
     /// When the process has no descriptor left.
     pub fn try_clone(&self) -> io::Result<Self> {
-        Ok(Self { file: self.file.try_clone()?, wake: Arc::clone(&self.wake) })
+        Ok(Self { file: self.file.try_clone()?, wake: Arc::clone(&self.wake), offload: self.offload })
+    }
+
+    /// Which super-packets the device takes; `None` when each packet must be written alone, with a whole checksum.
+    pub const fn merge_rule(&self) -> Option<MergeRule> {
+        self.offload
     }
 
     /// What ends a blocked read.
@@ -94,7 +102,15 @@ impl Tun {
         while let Some(room) = batch.room() {
             match self.file.read(room) {
                 Ok(0) => return Ok(()),
-                Ok(length) => batch.commit(length),
+                Ok(length) => match self.offload.and(room.first_chunk::<{ VnetHeader::LEN }>()) {
+                    // A read that ends in the header holds no packet.
+                    Some(_) if length <= VnetHeader::LEN => {}
+                    Some(vnet) => {
+                        let vnet = VnetHeader::from_bytes(vnet);
+                        batch.commit(vnet, VnetHeader::LEN, length);
+                    }
+                    None => batch.commit(VnetHeader::default(), 0, length),
+                },
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return if batch.is_empty() { Err(error) } else { Ok(()) },
@@ -114,11 +130,58 @@ impl Tun {
         }
     }
 
-    /// Hands one packet to the host.
+    /// Hands one packet with a whole checksum to the host.
     ///
     /// # Errors
     /// `WouldBlock` when the host takes none now, otherwise the device's refusal; the packet is lost then.
     pub fn write(&mut self, packet: &[u8]) -> io::Result<()> {
-        self.file.write(packet).map(drop)
+        if self.offload.is_none() {
+            return self.file.write(packet).map(drop);
+        }
+        let header = VnetHeader::default().to_bytes();
+        self.file.write_vectored(&[IoSlice::new(&header), IoSlice::new(packet)]).map(drop)
     }
+
+    /// Hands over what a merger made of packets in `arena`; only for devices with a [`Self::merge_rule`].
+    ///
+    /// # Errors
+    /// As [`Self::write`]; all its packets are lost then.
+    pub fn write_merged(&mut self, merged: Merged<'_>, arena: &[u8]) -> io::Result<()> {
+        let mut slices = [IoSlice::new(&[]); MAX_SLICES];
+        slices[0] = IoSlice::new(merged.head);
+        for (slice, part) in slices[1..].iter_mut().zip(merged.payload) {
+            *slice = IoSlice::new(&arena[part.clone()]);
+        }
+        let used = (1 + merged.payload.len()).min(MAX_SLICES);
+        self.file.write_vectored(&slices[..used]).map(drop)
+    }
+}
+
+/// Makes or takes the interface `name`.
+fn attach(file: &File, name: &[u8], flags: libc::c_int) -> io::Result<()> {
+    // SAFETY: all-zero bytes are a valid `ifreq`.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, &from) in request.ifr_name.iter_mut().zip(name) {
+        *to = from as libc::c_char;
+    }
+    request.ifr_ifru.ifru_flags = (libc::IFF_TUN | libc::IFF_NO_PI | flags) as libc::c_short;
+    // SAFETY: TUNSETIFF takes a pointer to an `ifreq`, which lives through the call.
+    unsafe { set_interface(file.as_raw_fd(), (&raw const request) as libc::c_ulong) }?;
+    Ok(())
+}
+
+/// Switches on what the kernel can: UDP segmentation since 6.2, TCP segmentation long before.
+fn probe_offload(file: &File) -> MergeRule {
+    const TCP: libc::c_uint = libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::TUN_F_TSO6;
+    const UDP: libc::c_uint = libc::TUN_F_USO4 | libc::TUN_F_USO6;
+    let set = |features: libc::c_uint| {
+        // SAFETY: TUNSETOFFLOAD takes its flags by value.
+        unsafe { set_offload(file.as_raw_fd(), libc::c_ulong::from(features)) }.is_ok()
+    };
+    if set(TCP | UDP) {
+        return MergeRule::TcpAndUdp;
+    }
+    // A kernel that refuses this as well hands out plain packets and still takes super-packets of TCP.
+    set(TCP);
+    MergeRule::Tcp
 }

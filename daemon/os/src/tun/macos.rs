@@ -2,6 +2,8 @@
 
 use std::io;
 
+use node::offload::{MergeRule, Merged};
+
 use super::{PacketBatch, TunConfig};
 
 /// Never opened.
@@ -36,6 +38,11 @@ impl Tun {
         match self.0 {}
     }
 
+    /// Which super-packets the device takes.
+    pub const fn merge_rule(&self) -> Option<MergeRule> {
+        match self.0 {}
+    }
+
     /// What ends a blocked read.
     pub fn waker(&self) -> Waker {
         match self.0 {}
@@ -54,6 +61,14 @@ impl Tun {
     /// # Errors
     /// Never: there is none.
     pub fn write(&mut self, _packet: &[u8]) -> io::Result<()> {
+        match self.0 {}
+    }
+
+    /// Hands over what a merger made.
+    ///
+    /// # Errors
+    /// Never: there is none.
+    pub fn write_merged(&mut self, _merged: Merged<'_>, _arena: &[u8]) -> io::Result<()> {
         match self.0 {}
     }
 }

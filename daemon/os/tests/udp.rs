@@ -164,7 +164,7 @@ mod in_a_namespace {
 
     use nix::sched::{CloneFlags, unshare};
     use os::network::Network;
-    use os::tun::{PacketBatch, Tun, TunConfig};
+    use os::tun::{PacketBatch, Tun, TunConfig, TunOffload};
 
     /// Runs `test` with a TUN device of MTU 1420 in a fresh network namespace, or says why it cannot.
     fn with_tun(test: impl FnOnce(Tun) + Send + 'static) {
@@ -173,7 +173,7 @@ mod in_a_namespace {
                 println!("skipped: UDP on an interface, no network namespace: {error}");
                 return;
             }
-            let tun = Tun::open(&TunConfig { name: "cqudp0".into() }).unwrap();
+            let tun = Tun::open(&TunConfig { name: "cqudp0".into(), offload: TunOffload::Off }).unwrap();
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
                 let network = Network::open().unwrap();

@@ -149,6 +149,28 @@ async fn a_stranger_gets_nothing() {
 }
 
 #[tokio::test]
+async fn a_tunnel_that_keeps_asking_for_a_connection_does_not_make_us_hammer() {
+    let mut a = Host::new(12).await;
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let nowhere: Multiaddr = format!("/ip4/127.0.0.1/tcp/{port}").parse().unwrap();
+    let failed = |event| if let NetEvent::DialFailed { peer, .. } = event { Some(peer) } else { None };
+    a.net.allow(key(13), PeerSlot(1)).await;
+    a.net.dial(key(13), vec![nowhere.clone()]).await;
+    a.next("a refusal", failed).await;
+    for _ in 0..100 {
+        a.net.dial_another(key(13)).await;
+    }
+    // News come in order: what was tried meanwhile is told before the failure of another peer.
+    a.net.allow(key(16), PeerSlot(2)).await;
+    a.net.dial(key(16), vec![nowhere]).await;
+    let mut attempts = 0;
+    while a.next("a refusal", failed).await != key(16) {
+        attempts += 1;
+    }
+    assert!(attempts < 10, "{attempts} attempts at once");
+}
+
+#[tokio::test]
 async fn a_peer_that_is_forbidden_later_is_cut_off() {
     let (mut a, mut b) = (Host::new(7).await, Host::new(8).await);
     let address = b.quic.clone();

@@ -14,6 +14,8 @@ const FIRST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(60);
 /// A connection that held this long forgives earlier failures.
 const STABLE: Duration = Duration::from_secs(60);
+/// One that ended sooner was a refusal: the peer does not want us, or not yet.
+const BRIEF: Duration = Duration::from_secs(5);
 
 #[derive(Default)]
 pub(super) struct Dialer {
@@ -49,8 +51,12 @@ impl Dialer {
     /// The last connection is gone; `random` decides the pause.
     pub(super) fn disconnected(&mut self, peer: &PeerId, now: Time, random: u64) {
         if let Some(wanted) = self.wanted.get_mut(peer) {
-            if wanted.connected_at.take().is_some_and(|since| now.saturating_since(since) >= STABLE) {
-                wanted.failures = 0;
+            if let Some(held) = wanted.connected_at.take().map(|since| now.saturating_since(since)) {
+                if held >= STABLE {
+                    wanted.failures = 0;
+                } else if held < BRIEF {
+                    wanted.failures = wanted.failures.saturating_add(1);
+                }
             }
             wanted.pause(now, random);
         }
@@ -160,6 +166,21 @@ mod tests {
         dialer.connected(&peer, at(30));
         dialer.disconnected(&peer, at(90), u64::MAX);
         assert!(dialer.deadline().unwrap() <= at(91));
+    }
+
+    #[test]
+    fn who_is_sent_away_at_once_comes_back_ever_more_rarely() {
+        let (mut dialer, peer) = dialer();
+        let mut now = at(0);
+        let mut pauses = Vec::new();
+        for _ in 0..7 {
+            dialer.connected(&peer, now);
+            dialer.disconnected(&peer, now, u64::MAX);
+            let next = dialer.deadline().unwrap();
+            pauses.push(next.saturating_since(now).as_secs_f64().round() as u64);
+            now = next;
+        }
+        assert_eq!(pauses, [2, 4, 8, 16, 32, 60, 60]);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use futures::StreamExt;
 use libp2p::core::ConnectedPoint;
 use libp2p::identity::Keypair;
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
-use libp2p::swarm::{ConnectionId as SwarmConnection, SwarmEvent};
+use libp2p::swarm::{ConnectionId as SwarmConnection, DialError, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, Stream, Swarm, ping};
 use libp2p_stream::IncomingStreams;
 use node::crypto::RandomSource;
@@ -165,8 +165,10 @@ impl Task {
     fn dial(&mut self, peer: PeerId, addresses: Vec<Multiaddr>, condition: PeerCondition) {
         let addresses = addresses.into_iter().filter(|address| is_outer(address, &self.inner)).collect();
         let options = DialOpts::peer_id(peer).condition(condition).addresses(addresses).build();
-        if let Err(error) = self.swarm.dial(options) {
-            self.dial_failed(peer, told(&error));
+        match self.swarm.dial(options) {
+            // It is connected, or a dial is on its way whose end will be told.
+            Ok(()) | Err(DialError::DialPeerConditionFalse(_)) => {}
+            Err(error) => self.dial_failed(peer, told(&error)),
         }
     }
 
@@ -196,7 +198,8 @@ impl Task {
             }
             Command::DialAnother { peer } => {
                 let id = peer_id::from_key(peer);
-                if let Some(addresses) = self.dialer.addresses(&id) {
+                // Without a connection the dialler is at it already, at its pace.
+                if let Some(addresses) = self.dialer.addresses(&id).filter(|_| self.swarm.is_connected(&id)) {
                     self.dial(id, addresses, PeerCondition::NotDialing);
                 }
             }

@@ -171,6 +171,18 @@ async fn a_tunnel_that_keeps_asking_for_a_connection_does_not_make_us_hammer() {
 }
 
 #[tokio::test]
+async fn a_newer_connection_that_answers_replaces_the_older_one_of_the_same_side() {
+    let (mut a, mut b) = (Host::new(14).await, Host::new(15).await);
+    let address = b.quic.clone();
+    meet(&mut a, &mut b, address).await;
+    a.net.dial_another(b.key).await;
+    for host in [&mut a, &mut b] {
+        host.connected().await;
+        host.next("the end of the older", |e| matches!(e, NetEvent::ConnectionDown { .. }).then_some(())).await;
+    }
+}
+
+#[tokio::test]
 async fn a_peer_that_is_forbidden_later_is_cut_off() {
     let (mut a, mut b) = (Host::new(7).await, Host::new(8).await);
     let address = b.quic.clone();

@@ -85,6 +85,7 @@ impl Supervisor {
                 (peer, Input::ConnectionUp { connection, dialled })
             }
             NetEvent::ConnectionDown { peer, connection } => {
+                tracing::debug!(%peer, "connection down");
                 if let Some(peer) = self.slots.get(&peer).and_then(|slot| self.peers.get_mut(slot)) {
                     peer.connections.remove(&connection);
                 }
@@ -125,8 +126,9 @@ impl Supervisor {
             Output::SendProbe { token } => self.plane.send_probe(slot, token),
             Output::SendProbeAck { token } => self.plane.send_probe_ack(slot, token),
             Output::NeedConnection => self.net.dial_another(key).await,
-            // A handshake follows on the control connection; carrier A has no other path to choose.
-            Output::PathDead => {}
+            // A handshake follows on the control connection. That may be as dead as the path, which only its ping would
+            // find out, so another is dialled beside it.
+            Output::PathDead => self.net.dial_another(key).await,
             Output::Event(event) => self.on_event(slot, event),
         }
     }

@@ -54,7 +54,7 @@ pub(super) struct Task {
     /// What the handshake substreams have to say; it goes out behind what the swarm said before.
     handshake_events: mpsc::Receiver<NetEvent>,
     peers: HashMap<PeerId, Peer>,
-    connections: BTreeMap<ConnectionId, (SwarmConnection, PeerId)>,
+    connections: BTreeMap<ConnectionId, Connection>,
     last_connection: u64,
     /// What did not fit the queue yet; while it is long the swarm waits.
     outbox: VecDeque<NetEvent>,
@@ -63,6 +63,12 @@ pub(super) struct Task {
     inbound: Arc<Inbound>,
     inner: Vec<ipnet::IpNet>,
     clock: fn() -> Time,
+}
+
+struct Connection {
+    swarm: SwarmConnection,
+    peer: PeerId,
+    dialled: Dialled,
 }
 
 struct Peer {
@@ -259,6 +265,7 @@ impl Task {
     fn pinged(&mut self, ping: ping::Event) {
         match ping.result {
             Ok(time) => {
+                self.close_older(ping.connection);
                 if let Some(peer) = self.peers.get(&ping.peer) {
                     self.outbox.push_back(NetEvent::RoundTrip { peer: peer.key, time });
                 }
@@ -271,20 +278,32 @@ impl Task {
         }
     }
 
+    /// Whoever dials again has given the older connection up, or was restarted and does not have it any more. Left alone
+    /// it would take substreams into the void until its ping fails.
+    fn close_older(&mut self, proven: SwarmConnection) {
+        let Some((number, newer)) = self.connections.iter().find(|(_, known)| known.swarm == proven) else { return };
+        let older = self.connections.range(..number).map(|(_, older)| older);
+        let older = older.filter(|older| older.peer == newer.peer && older.dialled == newer.dialled);
+        let older: Vec<_> = older.map(|older| older.swarm).collect();
+        for older in older {
+            let _ = self.swarm.close_connection(older);
+        }
+    }
+
     fn connected(&mut self, id: PeerId, connection: SwarmConnection, endpoint: &ConnectedPoint) {
         let Some(peer) = self.peers.get(&id) else { return };
         self.last_connection += 1;
         let number = ConnectionId(self.last_connection);
-        self.connections.insert(number, (connection, id));
+        let dialled = if endpoint.is_dialer() { Dialled::ByUs } else { Dialled::ByPeer };
+        self.connections.insert(number, Connection { swarm: connection, peer: id, dialled });
         self.dialer.connected(&id, (self.clock)());
         peer.carrier.set_open(true);
-        let dialled = if endpoint.is_dialer() { Dialled::ByUs } else { Dialled::ByPeer };
         let address = endpoint.get_remote_address().clone();
         self.outbox.push_back(NetEvent::ConnectionUp { peer: peer.key, connection: number, dialled, address });
     }
 
     fn disconnected(&mut self, id: PeerId, connection: SwarmConnection, left: u32) {
-        let number = self.connections.iter().find(|(_, (swarm, _))| *swarm == connection).map(|(number, _)| *number);
+        let number = self.connections.iter().find(|(_, known)| known.swarm == connection).map(|(number, _)| *number);
         if let Some(number) = number {
             self.connections.remove(&number);
             if let Some(peer) = self.peers.get(&id) {
@@ -300,7 +319,7 @@ impl Task {
     }
 
     fn on_tunnel_stream(&mut self, id: PeerId, stream: Stream) {
-        let newest = self.connections.iter().rev().find(|(_, (_, peer))| *peer == id);
+        let newest = self.connections.iter().rev().find(|(_, known)| known.peer == id);
         // Dropping the stream resets it: nothing is read from who is not in the table.
         let (Some(peer), Some((&connection, _))) = (self.peers.get(&id), newest) else { return };
         let key = peer.key;

@@ -32,6 +32,8 @@ drop_reasons! {
     OutTooLong => "out_too_long",
     /// No peer's AllowedIPs hold the destination.
     OutNoPeer => "out_no_peer",
+    /// Nobody's, and multicast or link-local: the host's own talk on an interface where nobody else is.
+    OutLinkScope => "out_link_scope",
     /// The peer has no key to send on: the tunnel is down.
     OutPeerDown => "out_peer_down",
     /// The send key reached a hard limit or was erased.

@@ -75,13 +75,14 @@ impl Router {
     /// The peer that a packet on its way out belongs to.
     ///
     /// # Errors
-    /// [`DropReason::OutMalformed`] or [`DropReason::OutNoPeer`].
+    /// [`DropReason::OutMalformed`], [`DropReason::OutNoPeer`] or [`DropReason::OutLinkScope`].
     pub fn outbound(&self, packet: &[u8]) -> Result<PeerSlot, DropReason> {
         if true_length(packet) != Ok(packet.len()) {
             return Err(DropReason::OutMalformed);
         }
         let (_, destination) = addresses(packet).ok_or(DropReason::OutMalformed)?;
-        self.owner(destination).ok_or(DropReason::OutNoPeer)
+        let nobodys = if stays_on_link(destination) { DropReason::OutLinkScope } else { DropReason::OutNoPeer };
+        self.owner(destination).ok_or(nobodys)
     }
 
     /// Whether `slot` may send us this packet, whose length was checked.
@@ -108,6 +109,14 @@ impl Router {
             return Err(DropReason::SourceDirect);
         }
         if self.owner(source) == Some(slot) { Ok(()) } else { Err(DropReason::SourceNotAllowed) }
+    }
+}
+
+/// Multicast and link-local destinations: routers and neighbours that the host's kernel looks for.
+const fn stays_on_link(destination: IpAddr) -> bool {
+    match destination {
+        IpAddr::V4(ip) => ip.is_multicast() || ip.is_broadcast() || ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_multicast() || ip.is_unicast_link_local(),
     }
 }
 

@@ -56,6 +56,17 @@ fn a_destination_of_nobody_and_a_malformed_packet_are_dropped() {
 }
 
 #[test]
+fn what_the_kernel_says_to_its_neighbours_is_told_apart_from_packets_that_nobody_takes() {
+    let router = router();
+    for destination in ["224.0.0.22", "255.255.255.255", "169.254.1.1"] {
+        assert_eq!(router.outbound(&packet("10.86.0.1", destination)), Err(DropReason::OutLinkScope), "{destination}");
+    }
+    for destination in ["ff02::16", "fe80::1"] {
+        assert_eq!(router.outbound(&packet("fd63::1", destination)), Err(DropReason::OutLinkScope), "{destination}");
+    }
+}
+
+#[test]
 fn each_forbidden_source_has_its_reason() {
     let router = router();
     let from = |source: &str| {

@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use cryprq_tests::lab::{Daemon, Host, Identity, Peering, join};
+use cryprq_tests::lab::{Daemon, Host, Identity, Peering, join, programs};
 use cryprq_tests::measure::{median, report};
 
 const ADDRESS: &str = "/ip4/192.0.2.2/udp/41820/quic-v1";
@@ -37,9 +37,10 @@ fn lab() -> Result<Lab> {
     join(&host_a, &host_b)?;
     let folder = tempfile::tempdir()?;
     let (id_a, id_b) = (Identity::new(1)?, Identity::new(2)?);
-    let dials = [Peering { peer: &id_b, addresses: &[ADDRESS] }];
+    let dials = [Peering { peer: &id_b, name: "b", addresses: &[ADDRESS] }];
     let a = Daemon::new(&host_a, folder.path().join("a"), &id_a, &dials)?;
-    let b = Daemon::new(&host_b, folder.path().join("b"), &id_b, &[Peering { peer: &id_a, addresses: &[] }])?;
+    let b =
+        Daemon::new(&host_b, folder.path().join("b"), &id_b, &[Peering { peer: &id_a, name: "a", addresses: &[] }])?;
     Ok(Lab { a, b, host_a, host_b, id_b, _folder: folder })
 }
 
@@ -118,7 +119,7 @@ fn answers(lab: &Lab) -> Result<()> {
         })
         .collect();
     println!("status over the socket: {:.3} ms (median of {ASKS})", median(times?) / 1e6);
-    let program = Daemon::program("cryprq")?;
+    let program = programs()?.join("cryprq");
     let times: Result<Vec<_>> = (0..ASKS)
         .map(|_| {
             let start = Instant::now();

@@ -1,22 +1,43 @@
 //! Everything that passes a host's outer link, byte for byte.
 
-use std::io::{self, Read};
+use std::io;
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use anyhow::Context;
+use nix::errno::Errno;
+use nix::sys::socket::{LinkAddr, recvfrom, setsockopt, sockopt};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::Host;
+use super::{Host, WIRE};
 
 /// `ETH_P_ALL` in network byte order.
 const EVERYTHING: u16 = 3u16.to_be();
+const BUFFER: usize = 64 << 20;
 
 /// A running capture.
 pub struct Capture {
     stop: Arc<AtomicBool>,
-    thread: JoinHandle<io::Result<Vec<u8>>>,
+    thread: JoinHandle<io::Result<Seen>>,
+}
+
+/// What a capture saw.
+#[derive(Debug, Default)]
+pub struct Seen {
+    /// Frames.
+    pub frames: usize,
+    /// All frames, one behind the other.
+    pub bytes: Vec<u8>,
+}
+
+impl Seen {
+    /// Whether `what` stands anywhere in the frames.
+    pub fn holds(&self, what: &[u8]) -> bool {
+        self.bytes.windows(what.len()).any(|window| window == what)
+    }
 }
 
 impl Capture {
@@ -24,42 +45,44 @@ impl Capture {
     ///
     /// # Errors
     /// When the kernel refuses a packet socket.
-    pub fn start(host: &Host) -> io::Result<Self> {
-        let mut socket = host.run(|| -> io::Result<Socket> {
+    pub fn start(host: &Host) -> anyhow::Result<Self> {
+        let wire = host.network(async |network| network.index_of(WIRE).await?.context("no outer link"))?;
+        let socket = host.run(|| -> io::Result<Socket> {
             let socket = Socket::new(Domain::PACKET, Type::RAW, Some(Protocol::from(i32::from(EVERYTHING))))?;
-            socket.set_recv_buffer_size(64 << 20)?;
+            // Past the system's limit as root, up to it without.
+            if setsockopt(&socket, sockopt::RcvBufForce, &BUFFER).is_err() {
+                socket.set_recv_buffer_size(BUFFER)?;
+            }
             socket.set_read_timeout(Some(Duration::from_millis(50)))?;
             Ok(socket)
         })?;
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let thread = std::thread::spawn(move || {
-            let (mut seen, mut frame) = (Vec::new(), vec![0; 70_000]);
-            while !stopped.load(Ordering::Relaxed) {
-                match socket.read(&mut frame) {
-                    Ok(length) if is_outer(&frame[..length]) => seen.extend_from_slice(&frame[..length]),
-                    Ok(_) => {}
-                    Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {}
-                    Err(error) => return Err(error),
+            let (mut seen, mut frame) = (Seen::default(), vec![0; 70_000]);
+            loop {
+                let (length, from) = match recvfrom::<LinkAddr>(socket.as_raw_fd(), &mut frame) {
+                    Ok(received) => received,
+                    // What passed before the end is read before the end.
+                    Err(Errno::EAGAIN) if stopped.load(Ordering::Relaxed) => return Ok(seen),
+                    Err(Errno::EAGAIN | Errno::EINTR) => continue,
+                    Err(error) => return Err(error.into()),
+                };
+                if from.is_some_and(|from| from.ifindex() == wire as usize) {
+                    seen.frames += 1;
+                    seen.bytes.extend_from_slice(&frame[..length]);
                 }
             }
-            Ok(seen)
         });
         Ok(Self { stop, thread })
     }
 
-    /// Ends the capture and gives the bytes of all frames.
+    /// Ends the capture once the link is silent for a moment.
     ///
     /// # Errors
     /// When the capture itself failed.
-    pub fn finish(self) -> io::Result<Vec<u8>> {
+    pub fn finish(self) -> io::Result<Seen> {
         self.stop.store(true, Ordering::Relaxed);
         self.thread.join().map_err(|_| io::Error::other("the capture panicked"))?
     }
-}
-
-/// Frames of the tunnel's own interface have no Ethernet header: they begin with an IP header (0x45, 0x60). No MAC
-/// address of a veth does: unicast ones that the kernel draws have bit 1 of their first byte set and bit 0 clear.
-fn is_outer(frame: &[u8]) -> bool {
-    !matches!(frame.first(), None | Some(0x45 | 0x60))
 }

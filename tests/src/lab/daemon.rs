@@ -1,10 +1,12 @@
 //! Daemons of the lab.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -20,6 +22,9 @@ use super::Host;
 
 /// How long the lab waits for anything.
 const LIMIT: Duration = Duration::from_secs(30);
+
+/// The daemons that run: who started them can be interrupted, and then none may stay behind.
+static RUNNING: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
 
 /// Who a daemon of the lab is: everything follows from one byte.
 #[derive(Clone, Debug)]
@@ -50,36 +55,52 @@ impl Identity {
 pub struct Peering<'a> {
     /// Who.
     pub peer: &'a Identity,
+    /// What the daemon calls it.
+    pub name: &'a str,
     /// Multiaddrs; without any it has to dial us.
     pub addresses: &'a [&'a str],
 }
 
-/// A daemon in a host's namespace, with a folder of its own.
+/// A daemon on a host, with a folder of its own.
 pub struct Daemon {
     host: Host,
+    program: PathBuf,
     folder: PathBuf,
     child: Option<Child>,
 }
 
 impl Daemon {
-    /// Writes the configuration and the identity; starts nothing yet.
+    /// Writes a configuration with peers, and an identity; starts nothing yet.
     ///
     /// # Errors
-    /// When the folder cannot be written.
+    /// When the folder cannot be written, or the daemon was not built.
     pub fn new(host: &Host, folder: PathBuf, own: &Identity, peers: &[Peering<'_>]) -> anyhow::Result<Self> {
         std::fs::create_dir_all(&folder)?;
         let state = folder.join("state");
         os::files::ensure_private_dir(&state)?;
         os::files::write_atomically(&state.join("identity.key"), &own.seed)?;
         let mut config = format!("[node]\nname = \"lab\"\nstate_dir = \"{}\"\n", state.display());
-        for Peering { peer, addresses } in peers {
+        for Peering { peer, name, addresses } in peers {
             config += &format!(
-                "[[peer]]\nid = \"{}\"\nname = \"peer\"\naddresses = {addresses:?}\nallowed_ips = [\"{}/32\", \"{}/128\"]\n",
+                "[[peer]]\nid = \"{}\"\nname = \"{name}\"\naddresses = {addresses:?}\nallowed_ips = [\"{}/32\", \"{}/128\"]\n",
                 peer.id, peer.ipv4, peer.ipv6
             );
         }
         std::fs::write(folder.join("cryprq.toml"), config)?;
-        Ok(Self { host: host.clone(), folder, child: None })
+        Ok(Self { host: host.clone(), program: programs()?.join("cryprqd"), folder, child: None })
+    }
+
+    /// A daemon on a named host, with an empty configuration and the state folder of every daemon.
+    pub fn unconfigured(host: &Host) -> Self {
+        let program = Path::new(super::PROGRAMS).join("cryprqd");
+        Self { host: host.clone(), program, folder: "/var/lib/daemon".into(), child: None }
+    }
+
+    /// The same daemon by another program, which has to stand beside the first.
+    #[must_use]
+    pub fn run_by(mut self, program: &str) -> Self {
+        self.program.set_file_name(program);
+        self
     }
 
     /// Starts the daemon and waits until it answers.
@@ -87,32 +108,37 @@ impl Daemon {
     /// # Errors
     /// When it does not come up; its log says why.
     pub fn start(&mut self) -> anyhow::Result<()> {
-        let program = Self::program("cryprqd")?;
-        let (folder, log) = (self.folder.clone(), File::options().append(true).create(true).open(self.log_path())?);
-        let child = self.host.run(move || {
-            Command::new(program)
-                .arg("--config")
-                .arg(folder.join("cryprq.toml"))
-                .arg("--runtime-dir")
-                .arg(folder.join("run"))
-                .stderr(log)
-                .spawn()
+        let (mut command, folder, log) = (self.command(), self.folder.clone(), self.log_path());
+        let child = self.host.run(move || -> anyhow::Result<Child> {
+            std::fs::create_dir_all(&folder)?;
+            File::options().append(true).create(true).open(folder.join("cryprq.toml"))?;
+            command.stderr(File::options().append(true).create(true).open(log)?);
+            let mut running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
+            let child = command.spawn().with_context(|| format!("cannot start {}", command.get_program().display()))?;
+            running.insert(child.id());
+            Ok(child)
         })?;
         self.child = Some(child);
         until("the daemon answers", || self.ask("hello").is_ok()).with_context(|| self.log())
     }
 
-    /// A program of the workspace that was built with this one: beside it, or one folder up from a test.
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        command.arg("--config").arg(self.folder.join("cryprq.toml")).arg("--runtime-dir").arg(self.folder.join("run"));
+        command.env("CRYPRQ_LOG", "debug").stdin(Stdio::null());
+        command
+    }
+
+    /// Runs the daemon's `--cleanup`.
     ///
     /// # Errors
-    /// When it is not built.
-    pub fn program(name: &str) -> anyhow::Result<PathBuf> {
-        let own = std::env::current_exe()?;
-        let folders = own.ancestors().skip(1).take(2).map(Path::to_owned);
-        let found = folders.map(|folder| folder.join(name)).find(|program| program.is_file());
-        found.with_context(|| {
-            format!("{name} is not built: run 'cargo build --workspace --bins' first (tests/run does)")
-        })
+    /// What it says when it fails.
+    pub fn cleanup(&self) -> anyhow::Result<()> {
+        let mut command = self.command();
+        command.arg("--cleanup");
+        let Output { status, stderr, .. } = self.host.output(command)?;
+        anyhow::ensure!(status.success(), "--cleanup: {}", String::from_utf8_lossy(&stderr));
+        Ok(())
     }
 
     fn log_path(&self) -> PathBuf {
@@ -121,7 +147,18 @@ impl Daemon {
 
     /// What the daemon logged.
     pub fn log(&self) -> String {
-        std::fs::read_to_string(self.log_path()).unwrap_or_default()
+        let path = self.log_path();
+        self.host.run(move || std::fs::read_to_string(path)).unwrap_or_default()
+    }
+
+    /// How many lines of the log hold `what`.
+    pub fn logged(&self, what: &str) -> usize {
+        self.log().lines().filter(|line| line.contains(what)).count()
+    }
+
+    /// The folder of configuration, log, socket and, with peers, state.
+    pub fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// Where the control socket is.
@@ -134,12 +171,35 @@ impl Daemon {
     /// # Errors
     /// When it does not answer.
     pub fn ask(&self, verb: &str) -> anyhow::Result<Value> {
-        let mut stream = UnixStream::connect(self.socket())?;
-        stream.set_read_timeout(Some(LIMIT))?;
-        writeln!(stream, "{{\"v\":1,\"cmd\":\"{verb}\"}}")?;
-        let mut line = String::new();
-        BufReader::new(stream).read_line(&mut line)?;
-        Ok(serde_json::from_str(&line)?)
+        let (socket, verb) = (self.socket(), verb.to_owned());
+        self.host.run(move || {
+            let mut stream = UnixStream::connect(socket)?;
+            stream.set_read_timeout(Some(LIMIT))?;
+            writeln!(stream, "{{\"v\":1,\"cmd\":\"{verb}\"}}")?;
+            let mut line = String::new();
+            BufReader::new(stream).read_line(&mut line)?;
+            Ok(serde_json::from_str(&line)?)
+        })
+    }
+
+    /// Runs `cryprq` with these arguments against the daemon, `input` on its standard input.
+    ///
+    /// # Errors
+    /// What it says when it fails.
+    pub fn cli(&self, arguments: &[&str], input: &str) -> anyhow::Result<String> {
+        let mut command = Command::new(self.program.with_file_name("cryprq"));
+        command.args(arguments).env("CRYPRQ_SOCKET", self.socket());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let input = input.to_owned();
+        let Output { status, stdout, stderr } = self.host.run(move || -> anyhow::Result<Output> {
+            let mut child = command.spawn().context("cannot start cryprq")?;
+            // One that does not read may have ended already.
+            let _ = child.stdin.take().context("no standard input")?.write_all(input.as_bytes());
+            Ok(child.wait_with_output()?)
+        })?;
+        let told = String::from_utf8_lossy(&stderr);
+        anyhow::ensure!(status.success(), "cryprq {}: {}", arguments.join(" "), told.trim_end());
+        Ok(String::from_utf8(stdout)?)
     }
 
     /// The status of the only peer.
@@ -150,13 +210,29 @@ impl Daemon {
         Ok(self.ask("status")?["peers"][0].take())
     }
 
-    /// Waits until the only peer is connected.
+    /// The status of the peer with this name.
     ///
     /// # Errors
-    /// When it is not in time; the log says why.
+    /// When the daemon does not answer or has no such peer.
+    pub fn peer_named(&self, name: &str) -> anyhow::Result<Value> {
+        let mut status = self.ask("status")?;
+        let peers = status["peers"].as_array_mut().context("no list of peers")?;
+        let found = peers.iter_mut().find(|peer| peer["name"] == name);
+        Ok(found.with_context(|| format!("no peer {name}"))?.take())
+    }
+
+    /// Waits until every peer is connected.
+    ///
+    /// # Errors
+    /// When one is not in time; the log says why.
     pub fn wait_connected(&self) -> anyhow::Result<()> {
-        until("the peer is connected", || self.peer().is_ok_and(|peer| peer["state"] == "connected"))
-            .with_context(|| self.log())
+        until("the peers are connected", || {
+            self.ask("status").is_ok_and(|status| {
+                let peers = status["peers"].as_array().filter(|peers| !peers.is_empty());
+                peers.is_some_and(|peers| peers.iter().all(|peer| peer["state"] == "connected"))
+            })
+        })
+        .with_context(|| self.log())
     }
 
     /// The daemon's process id.
@@ -164,15 +240,22 @@ impl Daemon {
         self.child.as_ref().map(Child::id)
     }
 
+    /// Sends the daemon a signal.
+    ///
+    /// # Errors
+    /// When there is no daemon.
+    pub fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        let pid = self.pid().context("no daemon runs")?;
+        Ok(kill(Pid::from_raw(i32::try_from(pid)?), signal)?)
+    }
+
     /// Kills the daemon without a word.
     ///
     /// # Errors
     /// When there is none.
     pub fn kill(&mut self) -> anyhow::Result<()> {
-        let mut child = self.child.take().context("no daemon runs")?;
-        child.kill()?;
-        child.wait()?;
-        Ok(())
+        self.signal(Signal::SIGKILL)?;
+        self.wait().map(drop)
     }
 
     /// Asks the daemon to stop and waits for it.
@@ -180,18 +263,25 @@ impl Daemon {
     /// # Errors
     /// When there is none, or it does not stop in time.
     pub fn stop(&mut self) -> anyhow::Result<ExitStatus> {
+        self.signal(Signal::SIGTERM)?;
+        self.wait()
+    }
+
+    /// Waits until the daemon ends.
+    ///
+    /// # Errors
+    /// When there is none, or it does not end in time; then it is killed.
+    pub fn wait(&mut self) -> anyhow::Result<ExitStatus> {
         let mut child = self.child.take().context("no daemon runs")?;
-        kill(Pid::from_raw(i32::try_from(child.id())?), Signal::SIGTERM)?;
         let mut status = None;
-        let stopped = until("the daemon stops", || {
-            status = child.try_wait().ok().flatten();
+        let ended = until("the daemon ends", || {
+            status = reap(&mut child);
             status.is_some()
         });
-        if stopped.is_err() {
-            let _ = child.kill();
-            let _ = child.wait();
+        if ended.is_err() {
+            end(&mut child);
         }
-        stopped?;
+        ended?;
         status.context("no exit status")
     }
 }
@@ -199,20 +289,62 @@ impl Daemon {
 impl Drop for Daemon {
     fn drop(&mut self) {
         if let Some(mut child) = self.child.take() {
-            let _ = child.kill();
-            let _ = child.wait();
+            end(&mut child);
         }
     }
+}
+
+/// The child's number is free for others once it was waited for, so the list is changed at the same time.
+fn reap(child: &mut Child) -> Option<ExitStatus> {
+    let mut running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
+    let status = child.try_wait().ok().flatten()?;
+    running.remove(&child.id());
+    Some(status)
+}
+
+fn end(child: &mut Child) {
+    let mut running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
+    let _ = child.kill();
+    let _ = child.wait();
+    running.remove(&child.id());
+}
+
+/// Kills every daemon that runs, and lets none start any more. For a process that is about to end.
+pub fn kill_all() {
+    let running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
+    for pid in running.iter().filter_map(|&pid| i32::try_from(pid).ok()) {
+        let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+    }
+    std::mem::forget(running);
+}
+
+/// The folder of the programs that were built with this one: its own, or the one above that of a test.
+///
+/// # Errors
+/// When they were not built.
+pub fn programs() -> anyhow::Result<PathBuf> {
+    let own = std::env::current_exe()?;
+    let mut folders = own.ancestors().skip(1).take(2);
+    let found = folders.find(|folder| folder.join("cryprqd").is_file()).map(Path::to_owned);
+    found.context("the daemon is not built: run 'cargo build --workspace --bins' first (tests/run does)")
 }
 
 /// Waits for a condition.
 ///
 /// # Errors
 /// When it does not hold in time.
-pub fn until(what: &str, mut condition: impl FnMut() -> bool) -> anyhow::Result<()> {
-    let end = Instant::now() + LIMIT;
+pub fn until(what: &str, condition: impl FnMut() -> bool) -> anyhow::Result<()> {
+    until_within(what, LIMIT, condition)
+}
+
+/// Waits for a condition for at most `limit`.
+///
+/// # Errors
+/// When it does not hold in time.
+pub fn until_within(what: &str, limit: Duration, mut condition: impl FnMut() -> bool) -> anyhow::Result<()> {
+    let end = Instant::now() + limit;
     while !condition() {
-        anyhow::ensure!(Instant::now() < end, "not within {} s: {what}", LIMIT.as_secs());
+        anyhow::ensure!(Instant::now() < end, "not within {} s: {what}", limit.as_secs());
         std::thread::sleep(Duration::from_millis(20));
     }
     Ok(())

@@ -1,0 +1,44 @@
+//! `cryprqd` as only tests may run it: with lower limits, and with a fault on demand.
+//!
+//! The shipped daemon takes its limits from nowhere but the protocol; see the test of that name.
+
+#![forbid(unsafe_code)]
+
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use cryprqd::config::Config;
+use cryprqd::{logging, run};
+use node::epoch::Bound;
+use node::tunnel::{CounterLimits, TunnelLimits};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Messages under one key before it is replaced.
+const MESSAGES: u64 = 8;
+
+fn main() -> anyhow::Result<()> {
+    os::harden::at_start()?;
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    let [_, config, _, runtime_dir] = &arguments[..] else { bail!("usage: --config FILE --runtime-dir FOLDER") };
+    let config = Config::load(Path::new(config))?;
+    let log = logging::start(&config.log_level);
+    let prepared = run::prepare(config, Path::new(runtime_dir))?;
+    os::harden::drop_capabilities().context("cannot give up rights")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    runtime.block_on(async {
+        let mut fault = signal(SignalKind::user_defined1())?;
+        tokio::spawn(async move {
+            fault.recv().await;
+            panic!("a payload that nobody may read");
+        });
+        run::run(prepared, limits(), log).await
+    })
+}
+
+/// A rotation after each few messages, however fast they follow each other.
+fn limits() -> TunnelLimits {
+    let never = Bound { soft: u64::MAX / 2, hard: u64::MAX / 2 };
+    let counters =
+        CounterLimits { messages: Bound { soft: MESSAGES, hard: 1 << 30 }, bytes: never, failed_opens: never };
+    TunnelLimits { counters: Some(counters), burst: u32::MAX, ..TunnelLimits::default() }
+}

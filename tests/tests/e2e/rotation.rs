@@ -1,0 +1,90 @@
+//! Keys change under load.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use cryprq_tests::lab::{Daemon, Flow, programs, until_within};
+use serde_json::Value;
+
+use super::{B_QUIC, logs, pair};
+
+const ROTATIONS: u64 = 1000;
+
+/// The daemon's drops but for what its own kernel says to neighbours that are not there.
+fn drops(daemon: &Daemon) -> Result<Value> {
+    let mut drops = daemon.ask("status")?["drops"].take();
+    drops.as_object_mut().context("no drops")?.remove("out_link_scope");
+    Ok(drops)
+}
+
+#[test]
+fn of_a_thousand_rotations_back_to_back_none_loses_or_repeats_a_packet() -> Result<()> {
+    let Some(mut pair) = pair(&[B_QUIC], &[])? else { return Ok(()) };
+    pair.a = pair.a.run_by("cryprqd-lab");
+    pair.b = pair.b.run_by("cryprqd-lab");
+    pair.a.start()?;
+    pair.b.start()?;
+    pair.a.wait_connected()?;
+    pair.b.wait_connected()?;
+    let pace = Duration::from_millis(1);
+    let (a, b) = (IpAddr::from(pair.id_a.ipv6), IpAddr::from(pair.id_b.ipv4));
+    let flows = [
+        Flow::start(&pair.host_a, &pair.host_b, b, 200, pace)?,
+        Flow::start(&pair.host_b, &pair.host_a, a, 200, pace)?,
+    ];
+    // Each few packets want new keys, and each handshake is followed by the next.
+    until_within("so many rotations", Duration::from_secs(150), || {
+        pair.a.peer().is_ok_and(|peer| peer["rotations"].as_u64() >= Some(ROTATIONS))
+    })
+    .with_context(|| logs(&pair))?;
+    for flow in flows {
+        let tally = flow.finish()?;
+        ensure!(tally.lost == 0 && tally.repeated == 0 && tally.sent > ROTATIONS, "{tally:?}");
+    }
+    for daemon in [&pair.a, &pair.b] {
+        ensure!(drops(daemon)? == serde_json::json!({}), "dropped: {}", drops(daemon)?);
+    }
+    Ok(())
+}
+
+#[test]
+fn the_shipped_daemon_takes_its_limits_from_nowhere_but_the_protocol() -> Result<()> {
+    let program = programs()?.join("cryprqd");
+    // No option: whoever adds one shows here that it lowers no limit.
+    let help = String::from_utf8(Command::new(&program).arg("--help").output()?.stdout)?;
+    let options: BTreeSet<_> = help.split_whitespace().filter(|word| word.starts_with("--")).collect();
+    let known = ["--check-config", "--cleanup", "--config", "--help", "--runtime-dir", "--version"];
+    ensure!(options == known.into(), "options: {options:?}");
+    // No variable.
+    let bytes = std::fs::read(&program)?;
+    let name = |start: usize| bytes[start..].iter().copied().take_while(|b| b.is_ascii_uppercase() || *b == b'_');
+    let starts = bytes.windows(7).enumerate().filter(|(_, window)| *window == b"CRYPRQ_").map(|(start, _)| start);
+    let variables: BTreeSet<_> =
+        starts.map(|start| String::from_utf8_lossy(&name(start).collect::<Vec<_>>()).into_owned()).collect();
+    ensure!(variables == ["CRYPRQ_LOG".to_owned()].into(), "variables: {variables:?}");
+    // No key.
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("cryprq.toml");
+    for config in [
+        "[rotation]\nseconds = 59",
+        "[rotation]\nmessages = 8",
+        "[limits]\nmessages = 8",
+        "[tunnel]\nburst = 100",
+        "[[peer]]\nid = \"12D3KooWJWoaqZhDaoEFshF7Rh1bpY9ohihFhzcW6d69Lr2NASuq\"\nmessages = 8",
+    ] {
+        std::fs::write(&file, config)?;
+        let status = Command::new(&program).arg("--check-config").arg("--config").arg(&file).output()?.status;
+        ensure!(status.code() == Some(78), "{config}: {status}");
+    }
+    // No feature that could be switched on when it is built.
+    for package in ["daemon", "daemon/node", "daemon/os", "daemon/net"] {
+        let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("no workspace")?.join(package);
+        let manifest: toml::Table = toml::from_str(&std::fs::read_to_string(manifest.join("Cargo.toml"))?)?;
+        ensure!(!manifest.contains_key("features"), "{package} has features");
+    }
+    Ok(())
+}

@@ -5,9 +5,10 @@ use serde::{Deserialize, Serialize};
 use crate::codec::{Decode, Encode, numbered};
 
 macro_rules! codes {
-    ($($(#[$doc:meta])* $variant:ident = $number:tt, $name:literal;)*) => {
+    ($($(#[$doc:meta])* $variant:ident = $number:tt, $name:literal, $http:literal;)*) => {
         /// Why a request was refused.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+        #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
         #[serde(rename_all = "snake_case")]
         pub enum ErrorCode {
             $($(#[$doc])* $variant = $number,)*
@@ -32,59 +33,67 @@ macro_rules! codes {
                     $(Self::$variant => $name,)*
                 }
             }
+
+            /// The status of the HTTP response that carries it.
+            pub const fn http_status(self) -> u16 {
+                match self {
+                    $(Self::$variant => $http,)*
+                }
+            }
         }
     };
 }
 
 codes! {
     /// The request is malformed.
-    BadRequest = 1, "bad_request";
+    BadRequest = 1, "bad_request", 400;
     /// No such verb.
-    UnknownVerb = 2, "unknown_verb";
+    UnknownVerb = 2, "unknown_verb", 404;
     /// One side is older than the other.
-    VersionMismatch = 3, "version_mismatch";
+    VersionMismatch = 3, "version_mismatch", 400;
     /// The caller has not the rights.
-    PermissionDenied = 4, "permission_denied";
+    PermissionDenied = 4, "permission_denied", 403;
     /// No such peer.
-    UnknownPeer = 5, "unknown_peer";
+    UnknownPeer = 5, "unknown_peer", 404;
     /// It exists already.
-    AlreadyExists = 6, "already_exists";
+    AlreadyExists = 6, "already_exists", 409;
     /// The configuration is refused.
-    InvalidConfig = 7, "invalid_config";
+    InvalidConfig = 7, "invalid_config", 422;
     /// The daemon is stopping.
-    NotRunning = 8, "not_running";
+    NotRunning = 8, "not_running", 503;
     /// The peer is not connected.
-    NotConnected = 9, "not_connected";
+    NotConnected = 9, "not_connected", 409;
     /// No answer in time.
-    TimedOut = 10, "timed_out";
+    TimedOut = 10, "timed_out", 504;
     /// No such ticket.
-    TicketUnknown = 11, "ticket_unknown";
+    TicketUnknown = 11, "ticket_unknown", 404;
     /// The ticket's time is over.
-    TicketExpired = 12, "ticket_expired";
+    TicketExpired = 12, "ticket_expired", 410;
     /// The ticket was used.
-    TicketUsed = 13, "ticket_used";
+    TicketUsed = 13, "ticket_used", 410;
     /// The ticket's secret is wrong.
-    TicketWrongSecret = 14, "ticket_wrong_secret";
+    TicketWrongSecret = 14, "ticket_wrong_secret", 403;
     /// The ticket is mistyped.
-    TicketMalformed = 15, "ticket_malformed";
+    TicketMalformed = 15, "ticket_malformed", 400;
     /// The peer refuses us.
-    PeerRefused = 16, "peer_refused";
+    PeerRefused = 16, "peer_refused", 502;
     /// An extension is attached already.
-    ExtensionAttached = 17, "extension_attached";
+    ExtensionAttached = 17, "extension_attached", 409;
     /// Too many clients.
-    TooManyClients = 18, "too_many_clients";
+    TooManyClients = 18, "too_many_clients", 429;
     /// The request is too large.
-    TooLarge = 19, "too_large";
+    TooLarge = 19, "too_large", 413;
     /// Not possible on this system.
-    Unsupported = 20, "unsupported";
+    Unsupported = 20, "unsupported", 501;
     /// Try again later.
-    Busy = 21, "busy";
+    Busy = 21, "busy", 503;
     /// A fault of the daemon.
-    Internal = 22, "internal";
+    Internal = 22, "internal", 500;
 }
 
 /// A refusal: what, why, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Encode, Decode, thiserror::Error)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 #[error("{message}")]
 pub struct ErrorBody {
@@ -98,23 +107,43 @@ pub struct ErrorBody {
 }
 
 impl ErrorBody {
-    /// A refusal without a hint.
-    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), hint: None }
+    /// A refusal without a hint. What a terminal or a log would obey in `message` is written as its number.
+    pub fn new(code: ErrorCode, message: impl AsRef<str>) -> Self {
+        Self { code, message: printable(message.as_ref()), hint: None }
     }
 
     /// Adds what mends it.
     #[must_use]
-    pub fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
+    pub fn hint(mut self, hint: impl AsRef<str>) -> Self {
+        self.hint = Some(printable(hint.as_ref()));
         self
     }
+}
+
+/// One line without control characters, marks that turn the writing direction, and what else is not seen.
+fn printable(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for char in text.chars() {
+        match char {
+            '"' | '\'' | '\\' => out.push(char),
+            _ => out.extend(char.escape_debug()),
+        }
+    }
+    out
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::codec;
+
+    #[test]
+    fn attack_10_a_refusal_is_one_line_that_no_terminal_obeys() {
+        let hostile = "no \"peer\" is 'a\nb\u{1b}[2J\u{202e}\u{85}\u{2028}c', Bürö \\";
+        let error = ErrorBody::new(ErrorCode::UnknownPeer, hostile).hint("x\r");
+        assert_eq!(error.message, r#"no "peer" is 'a\nb\u{1b}[2J\u{202e}\u{85}\u{2028}c', Bürö \"#);
+        assert_eq!(error.hint.as_deref(), Some(r"x\r"));
+    }
 
     #[test]
     fn numbers_count_up_and_names_are_those_of_json() {

@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use crate::error::{ErrorBody, ErrorCode};
 use crate::limits::{MAX_DEPTH, MAX_LINE, SCHEMA, VERSION};
-use crate::message::{Reply, Request};
+use crate::message::{Event, Reply, Request};
 use crate::verb::VERBS;
 
 /// A request with the caller's own id, which the reply repeats.
@@ -21,39 +21,50 @@ pub struct RequestLine {
 /// # Errors
 /// The id, as far as it could be read, and the [`ErrorBody`] to answer with.
 pub fn read_request(line: &[u8]) -> Result<RequestLine, (Value, ErrorBody)> {
-    let bad = |message: String| ErrorBody::new(ErrorCode::BadRequest, message);
-    if line.len() > MAX_LINE {
-        return Err((
-            Value::Null,
-            ErrorBody::new(ErrorCode::TooLarge, format!("a request has at most {MAX_LINE} bytes")),
-        ));
-    }
-    if depth(line) > MAX_DEPTH {
-        return Err((Value::Null, bad(format!("a request nests at most {MAX_DEPTH} deep"))));
-    }
-    let mut object: Map<String, Value> =
-        serde_json::from_slice(line).map_err(|error| (Value::Null, bad(format!("no JSON object: {error}"))))?;
+    let mut object = read_object(line).map_err(|error| (Value::Null, error))?;
     let id = object.remove("id").unwrap_or(Value::Null);
+    match request_of(object) {
+        Ok(request) => Ok(RequestLine { id, request }),
+        Err(error) => Err((id, error)),
+    }
+}
+
+/// Reads a JSON object that a caller sent, within the limits of requests.
+///
+/// # Errors
+/// The [`ErrorBody`] to answer with.
+pub fn read_object(text: &[u8]) -> Result<Map<String, Value>, ErrorBody> {
+    if text.len() > MAX_LINE {
+        return Err(ErrorBody::new(ErrorCode::TooLarge, format!("a request has at most {MAX_LINE} bytes")));
+    }
+    let bad = |message: String| ErrorBody::new(ErrorCode::BadRequest, message);
+    if depth(text) > MAX_DEPTH {
+        return Err(bad(format!("a request nests at most {MAX_DEPTH} deep")));
+    }
+    serde_json::from_slice(text).map_err(|error| bad(format!("no JSON object: {error}")))
+}
+
+/// The request that an object without `id` makes.
+///
+/// # Errors
+/// The [`ErrorBody`] to answer with.
+pub fn request_of(mut object: Map<String, Value>) -> Result<Request, ErrorBody> {
+    let bad = |message: &str| ErrorBody::new(ErrorCode::BadRequest, message);
     let version = object.remove("v").unwrap_or(Value::from(VERSION));
     if version != VERSION {
-        let error = ErrorBody::new(
-            ErrorCode::VersionMismatch,
-            format!("request version {version}, this daemon speaks {VERSION}"),
-        );
-        return Err((id, error.hint("use the cryprq of the same version as the daemon")));
+        let message = format!("request version {version}, this daemon speaks {VERSION}");
+        let error = ErrorBody::new(ErrorCode::VersionMismatch, message);
+        return Err(error.hint("use the cryprq of the same version as the daemon"));
     }
     let Some(name) = object.get("cmd").and_then(Value::as_str) else {
-        return Err((id, bad("the request has no \"cmd\"".into())));
+        return Err(bad("the request has no \"cmd\""));
     };
     if !VERBS.iter().any(|verb| verb.name == name) {
         let known: Vec<_> = VERBS.iter().map(|verb| verb.name).collect();
-        let error = ErrorBody::new(ErrorCode::UnknownVerb, format!("there is no verb '{}'", name.escape_debug()));
-        return Err((id, error.hint(format!("the verbs are {}", known.join(", ")))));
+        let error = ErrorBody::new(ErrorCode::UnknownVerb, format!("there is no verb '{name}'"));
+        return Err(error.hint(format!("the verbs are {}", known.join(", "))));
     }
-    match serde_json::from_value(Value::Object(object)) {
-        Ok(request) => Ok(RequestLine { id, request }),
-        Err(error) => Err((id, bad(error.to_string()))),
-    }
+    serde_json::from_value(Value::Object(object)).map_err(|error| bad(&error.to_string()))
 }
 
 /// One line for a request, without its line break.
@@ -64,13 +75,21 @@ pub fn write_request(line: &RequestLine) -> String {
     Value::Object(object).to_string()
 }
 
-/// One line for a reply or a refusal, without its line break.
-pub fn write_reply(id: &Value, reply: &Result<Reply, ErrorBody>) -> String {
-    let mut object = match reply {
-        Ok(reply) => object_of(reply),
-        Err(error) => Map::from_iter([("error".to_owned(), Value::Object(object_of(error)))]),
-    };
-    object.insert("id".into(), id.clone());
+/// One line for a reply or a refusal, without its line break. `id` is the request's, where it has one.
+pub fn write_reply(id: Option<&Value>, reply: &Result<Reply, ErrorBody>) -> String {
+    answer(id, reply.as_ref().map(object_of))
+}
+
+/// One line of a watch, without its line break.
+pub fn write_event(id: Option<&Value>, event: &Result<Event, ErrorBody>) -> String {
+    answer(id, event.as_ref().map(object_of))
+}
+
+fn answer(id: Option<&Value>, body: Result<Map<String, Value>, &ErrorBody>) -> String {
+    let mut object = body.unwrap_or_else(|error| Map::from_iter([("error".to_owned(), object_of(error).into())]));
+    if let Some(id) = id {
+        object.insert("id".into(), id.clone());
+    }
     object.insert("schema".into(), SCHEMA.into());
     Value::Object(object).to_string()
 }
@@ -80,6 +99,18 @@ pub fn write_reply(id: &Value, reply: &Result<Reply, ErrorBody>) -> String {
 /// # Errors
 /// The daemon's refusal, or [`ErrorCode::VersionMismatch`] when the line is no reply of this version.
 pub fn read_reply(line: &[u8]) -> Result<Reply, ErrorBody> {
+    read_answer(line)
+}
+
+/// Reads a line of a watch.
+///
+/// # Errors
+/// Why the daemon ended it, or [`ErrorCode::VersionMismatch`] when the line is no event of this version.
+pub fn read_event(line: &[u8]) -> Result<Event, ErrorBody> {
+    read_answer(line)
+}
+
+fn read_answer<T: serde::de::DeserializeOwned>(line: &[u8]) -> Result<T, ErrorBody> {
     let foreign = |error: serde_json::Error| {
         ErrorBody::new(ErrorCode::VersionMismatch, format!("the daemon's answer is not understood: {error}"))
             .hint("use the cryprq of the same version as the daemon")
@@ -164,7 +195,7 @@ mod tests {
     #[test]
     fn replies_and_refusals_read_back_and_carry_id_and_schema() {
         let reply = Ok(Reply::Hello { version: "0.1.0".into() });
-        let line = write_reply(&Value::from("a"), &reply);
+        let line = write_reply(Some(&Value::from("a")), &reply);
         let value: Value = serde_json::from_str(&line).unwrap();
         assert_eq!((&value["id"], &value["schema"], &value["reply"]), (&"a".into(), &1.into(), &"hello".into()));
         assert_eq!(read_reply(line.as_bytes()), reply);
@@ -175,12 +206,12 @@ mod tests {
             addresses: vec![],
         });
         assert_eq!(
-            read_reply(write_reply(&Value::from(7), &invite).as_bytes()),
+            read_reply(write_reply(Some(&Value::from(7)), &invite).as_bytes()),
             invite,
             "nothing is called like an id"
         );
         let refused = Err(ErrorBody::new(ErrorCode::PermissionDenied, "no").hint("sudo cryprq down"));
-        assert_eq!(read_reply(write_reply(&Value::Null, &refused).as_bytes()), refused);
+        assert_eq!(read_reply(write_reply(None, &refused).as_bytes()), refused);
         assert_eq!(read_reply(b"?").unwrap_err().code, ErrorCode::VersionMismatch);
     }
 }

@@ -10,6 +10,7 @@ pub use crate::watch::{Event, EventBody, HostChange, PeerChange, PeerFields, Sta
 
 /// A request. A peer is named by its name, its PeerId, or the beginning of its PeerId; no peer means all.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "cmd", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Request {
     /// Who answers, and which version.
@@ -172,6 +173,7 @@ const fn yes() -> bool {
 
 /// An answer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "reply", rename_all = "snake_case")]
 pub enum Reply {
     /// To [`Request::Hello`].
@@ -257,6 +259,7 @@ numbered! {
 
 /// A ticket of this host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct InviteStatus {
     /// Its id in hex.
     pub id: String,

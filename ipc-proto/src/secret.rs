@@ -9,6 +9,7 @@ use crate::codec::{Decode, Encode};
 
 /// A secret as text. It is wiped when dropped, and `Debug` shows none of it.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Encode, Decode, Zeroize, ZeroizeOnDrop)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(transparent)]
 pub struct SecretText(String);
 

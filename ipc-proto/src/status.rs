@@ -9,6 +9,7 @@ use crate::codec::{Decode, Encode};
 
 /// This host.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Encode, Decode)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Status {
     /// The daemon's version.
     pub version: String,
@@ -36,6 +37,7 @@ pub struct Status {
 
 /// Inner addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Addresses {
     /// The IPv4 address, if there is one.
     pub ipv4: Option<Ipv4Addr>,
@@ -45,6 +47,7 @@ pub struct Addresses {
 
 /// Something that a person should know.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct HealthItem {
     /// A name for scripts.
     pub code: String,
@@ -58,6 +61,7 @@ pub struct HealthItem {
 
 /// One peer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Encode, Decode)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PeerStatus {
     /// Its PeerId.
     pub id: String,
@@ -105,6 +109,7 @@ pub struct PeerStatus {
 
 /// How packets reach a peer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Encode, Decode)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PathStatus {
     /// `stream`.
     pub kind: String,

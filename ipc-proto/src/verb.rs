@@ -40,13 +40,74 @@ pub enum Method {
     Delete,
 }
 
-/// A way to ask for a verb over HTTP. `ID` in the path stands for the verb's `peer` or `invite`.
+impl Method {
+    /// Its name in a request.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Post => "POST",
+            Self::Put => "PUT",
+            Self::Patch => "PATCH",
+            Self::Delete => "DELETE",
+        }
+    }
+}
+
+/// A way to ask for a verb over HTTP. `ID` in the path stands for what [`Self::parameter`] names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Route {
     /// The method.
     pub method: Method,
     /// The path.
     pub path: &'static str,
+}
+
+/// Where a path leads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Routed<'a> {
+    /// To a verb.
+    Verb {
+        /// Which.
+        verb: &'static Verb,
+        /// The parameter that the path holds and its value, still percent-encoded.
+        parameter: Option<(&'static str, &'a str)>,
+    },
+    /// Nowhere with this method; these have a verb there.
+    Methods(Vec<Method>),
+    /// Nowhere.
+    Nowhere,
+}
+
+impl Route {
+    /// The request's field that `ID` stands for.
+    pub fn parameter(&self) -> Option<&'static str> {
+        let (before, _) = self.path.split_once("/ID")?;
+        Some(if before.ends_with("/invites") { "invite" } else { "peer" })
+    }
+
+    /// Whether the path leads here, and what stands in it for `ID`.
+    fn matches<'a>(&self, path: &'a str) -> Option<Option<&'a str>> {
+        let Some((before, after)) = self.path.split_once("ID") else {
+            return (path == self.path).then_some(None);
+        };
+        let id = path.strip_prefix(before)?.strip_suffix(after)?;
+        (!id.is_empty() && !id.contains('/')).then_some(Some(id))
+    }
+
+    /// Where a request for a path leads.
+    pub fn find<'a>(method: &str, path: &'a str) -> Routed<'a> {
+        let mut methods = Vec::new();
+        for verb in VERBS {
+            for route in verb.routes {
+                let Some(id) = route.matches(path) else { continue };
+                if route.method.name() == method {
+                    return Routed::Verb { verb, parameter: route.parameter().zip(id) };
+                }
+                methods.push(route.method);
+            }
+        }
+        if methods.is_empty() { Routed::Nowhere } else { Routed::Methods(methods) }
+    }
 }
 
 /// One verb.
@@ -135,5 +196,34 @@ impl Request {
     /// Who may make it. A request that the table does not hold is the administrator's alone.
     pub fn tier(&self) -> Tier {
         VERBS.iter().find(|verb| verb.name == self.name()).map_or(Tier::Admin, |verb| verb.tier)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_route_of_the_table_leads_to_its_verb() {
+        for verb in VERBS {
+            for route in verb.routes {
+                let path = route.path.replace("ID", "a%20b");
+                let parameter = route.parameter().map(|name| (name, "a%20b"));
+                assert_eq!(Route::find(route.method.name(), &path), Routed::Verb { verb, parameter });
+            }
+        }
+        assert_eq!(Route { method: Method::Get, path: "/v1/invites/ID" }.parameter(), Some("invite"));
+    }
+
+    #[test]
+    fn other_paths_lead_nowhere_and_other_methods_name_the_right_ones() {
+        for path in ["/", "/v1", "/v1/status/", "/v1/peers/", "/v1/peers/a/b/ping", "/v1/peers/a/", "//v1/status", ""] {
+            assert_eq!(Route::find("GET", path), Routed::Nowhere, "{path}");
+        }
+        assert_eq!(Route::find("HEAD", "/v1/status"), Routed::Methods(vec![Method::Get]));
+        assert_eq!(
+            Route::find("PUT", "/v1/peers/x"),
+            Routed::Methods(vec![Method::Get, Method::Patch, Method::Delete])
+        );
     }
 }

@@ -9,6 +9,7 @@ use crate::status::{Addresses, HealthItem, PathStatus, PeerStatus, Status};
 
 /// One line or frame of a watch.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Encode, Decode)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Event {
     /// Counts up by one from 1 on each watch.
     pub seq: u64,
@@ -19,6 +20,7 @@ pub struct Event {
 
 /// What an [`Event`] tells.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum EventBody {
     /// Everything, always the first event.
@@ -33,6 +35,7 @@ numbered! {
 
 /// What changed since the event before. What is absent stayed as it was; lists are told anew as a whole.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, Encode, Decode)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct StatusChange {
     /// Of this host itself.
     #[serde(flatten)]
@@ -50,6 +53,7 @@ pub struct StatusChange {
 
 /// What changed of one peer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Encode, Decode)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PeerChange {
     /// Its PeerId.
     pub id: String,
@@ -62,6 +66,7 @@ macro_rules! changes {
     ($(#[$doc:meta])* $change:ident of $whole:ident without $besides:ident { $($field:ident: $type:ty,)* }) => {
         $(#[$doc])*
         #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, Encode, Decode)]
+        #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
         pub struct $change {
             $(
                 #[doc = concat!("The new `", stringify!($field), "`.")]

@@ -112,7 +112,7 @@ impl Output {
                 }
             }
             // Nobody is left to be told that nobody listens.
-            Format::Json => drop(self.json(&write_reply(&Value::Null, &Err(error.clone())))),
+            Format::Json => drop(self.json(&write_reply(Some(&Value::Null), &Err(error.clone())))),
         }
     }
 }

@@ -47,7 +47,7 @@ impl Ping {
                 }
                 Ok(_) => return Err(foreign()),
                 Err(error) if error.code == ErrorCode::TimedOut => {
-                    let line = write_reply(&Value::Null, &Err(error));
+                    let line = write_reply(Some(&Value::Null), &Err(error));
                     trips.tell(context, &line, format_args!("no answer"))?;
                 }
                 Err(error) => {

@@ -2,7 +2,7 @@
 
 use std::fs::{self, DirBuilder};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt, chown};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt, chown};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
@@ -21,6 +21,9 @@ pub enum SocketError {
     /// Something else than a socket is there.
     #[error("{} is in the way and is no socket: move it away", .0.display())]
     Foreign(PathBuf),
+    /// Others could put something of theirs in its place.
+    #[error("{} must be a folder that only root, or who runs this, may write to: give it that owner and mode 0755", .0.display())]
+    Shared(PathBuf),
     /// The system refused.
     #[error("cannot make the socket {}: {error}", path.display())]
     Io {
@@ -31,7 +34,7 @@ pub enum SocketError {
     },
 }
 
-/// Makes a listening socket with `mode` and `group`.
+/// Makes a listening socket with `mode` and `group`, in a folder that nobody but root and we may write to.
 ///
 /// It is bound in a folder that only we may enter, gets mode and group there, and is then renamed into place: at no
 /// moment can somebody connect whom the mode forbids. What is in the way is removed only if it is a socket that
@@ -47,6 +50,7 @@ pub fn listen(path: &Path, mode: u32, group: Option<u32>) -> Result<UnixListener
     if path.as_os_str().len() > MAX_PATH || inner.as_os_str().len() > MAX_PATH {
         return Err(SocketError::TooLong(path.to_owned()));
     }
+    check_folder(folder)?;
     clear_the_way(path)?;
     let io = |error| SocketError::Io { path: path.to_owned(), error };
     let _ = fs::remove_dir_all(&private);
@@ -61,6 +65,18 @@ pub fn listen(path: &Path, mode: u32, group: Option<u32>) -> Result<UnixListener
     });
     let _ = fs::remove_dir_all(&private);
     made.map_err(io)
+}
+
+fn check_folder(folder: &Path) -> Result<(), SocketError> {
+    let io = |error| SocketError::Io { path: folder.to_owned(), error };
+    let metadata = fs::symlink_metadata(folder).map_err(io)?;
+    let owned = [0, crate::users::effective_uid()].contains(&metadata.uid());
+    let writable_for_others = metadata.mode() & 0o022 != 0;
+    if metadata.is_dir() && owned && !writable_for_others {
+        Ok(())
+    } else {
+        Err(SocketError::Shared(folder.to_owned()))
+    }
 }
 
 fn clear_the_way(path: &Path) -> Result<(), SocketError> {
@@ -115,6 +131,28 @@ mod tests {
             fs::remove_file(&path).or_else(|_| fs::remove_dir(&path)).unwrap();
         }
         assert_eq!(fs::read(&target).unwrap(), b"precious");
+    }
+
+    #[test]
+    fn attack_05_a_folder_that_others_may_write_to_holds_no_socket() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("run");
+        fs::create_dir(&folder).unwrap();
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink(&folder, &link).unwrap();
+        for mode in [0o777, 0o775, 0o1777, 0o757] {
+            fs::set_permissions(&folder, fs::Permissions::from_mode(mode)).unwrap();
+            assert!(matches!(listen(&folder.join("s"), 0o600, None), Err(SocketError::Shared(_))), "{mode:o}");
+        }
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).unwrap();
+        assert!(matches!(listen(&link.join("s"), 0o600, None), Err(SocketError::Shared(_))), "a link");
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 0, "nothing was made in it");
+        if crate::users::effective_uid() == 0 {
+            chown(&folder, Some(65_534), None).unwrap();
+            assert!(matches!(listen(&folder.join("s"), 0o600, None), Err(SocketError::Shared(_))), "another's");
+            chown(&folder, Some(0), None).unwrap();
+        }
+        assert!(listen(&folder.join("s"), 0o600, None).is_ok());
     }
 
     #[test]

@@ -1,10 +1,23 @@
-//! The control socket: JSON lines from local callers whom the kernel identifies (`docs/ipc.md`).
+//! The control socket: local callers whom the kernel identifies (`docs/ipc.md`).
+//!
+//! Each connection speaks one of three framings, told apart by its first byte: JSON lines ([`lines`]), binary frames
+//! ([`frames`]), HTTP ([`http`]). All of them hand their requests to one [`dispatch::Dispatcher`], which asks
+//! [`Authority`] about each and passes it on to the control task.
 
+mod audit;
 mod auth;
-mod server;
+mod dispatch;
+mod frames;
+mod http;
+mod lines;
+mod listener;
+mod metrics;
+mod places;
+mod stream;
+mod watch;
 
 pub use auth::{Authority, Caller};
-pub use server::serve;
+pub use listener::serve;
 
 use cryprq_ipc_proto::error::ErrorBody;
 use cryprq_ipc_proto::message::{Reply, Request};
@@ -20,3 +33,6 @@ pub struct Call {
     /// Where the answer goes.
     pub reply: oneshot::Sender<Result<Reply, ErrorBody>>,
 }
+
+#[cfg(test)]
+mod tests;

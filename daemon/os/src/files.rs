@@ -32,6 +32,16 @@ pub enum FileError {
         /// Who should own it.
         expected: u32,
     },
+    /// Others could change the file or what is in the folder.
+    #[error("others than root can change {0} (mode {mode:04o}, owner {owner}): run 'chown root {0} && chmod go-w {0}'", path.display())]
+    Changeable {
+        /// The file or folder.
+        path: PathBuf,
+        /// Its mode.
+        mode: u32,
+        /// Its owner.
+        owner: u32,
+    },
     /// Not a plain file.
     #[error("{} is not a plain file: move it away", path.display())]
     NotAFile {
@@ -50,7 +60,7 @@ impl FileError {
     pub fn kind(&self) -> Option<io::ErrorKind> {
         match self {
             Self::Io { error, .. } => Some(error.kind()),
-            Self::TooOpen { .. } | Self::NotAFile { .. } => None,
+            Self::TooOpen { .. } | Self::Changeable { .. } | Self::NotAFile { .. } => None,
         }
     }
 }
@@ -117,6 +127,20 @@ pub fn read_secret(path: &Path, limit: u64) -> Result<Zeroizing<Vec<u8>>, FileEr
     let mut bytes = Zeroizing::new(Vec::new());
     file.take(limit).read_to_end(&mut bytes).map_err(FileError::io("read", path))?;
     Ok(bytes)
+}
+
+/// Checks that nobody but root and we can change a file, or what is in a folder. Links are followed: what counts is
+/// where they lead.
+///
+/// # Errors
+/// [`FileError::Changeable`].
+pub fn check_trusted(path: &Path) -> Result<(), FileError> {
+    let metadata = fs::metadata(path).map_err(FileError::io("look at", path))?;
+    let (mode, owner) = (metadata.permissions().mode() & 0o7777, metadata.uid());
+    if mode & 0o022 != 0 || (owner != 0 && owner != crate::users::effective_uid()) {
+        return Err(FileError::Changeable { path: path.to_owned(), mode, owner });
+    }
+    Ok(())
 }
 
 fn check_private(path: &Path, metadata: &fs::Metadata) -> Result<(), FileError> {
@@ -196,6 +220,29 @@ mod tests {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
         let refused = read_secret(&path, 100).unwrap_err().to_string();
         assert!(refused.contains("0644") && refused.contains("chmod go="), "{refused}");
+    }
+
+    #[test]
+    fn attack_18_what_others_can_change_is_not_trusted() {
+        let dir = folder();
+        let (file, link) = (dir.path().join("cryprq.toml"), dir.path().join("link"));
+        fs::write(&file, "").unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        for (mode, trusted) in [(0o600, true), (0o644, true), (0o664, false), (0o646, false)] {
+            fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(check_trusted(&file).is_ok(), trusted, "{mode:o}");
+            assert_eq!(check_trusted(&link).is_ok(), trusted, "{mode:o} behind a link");
+        }
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o775)).unwrap();
+        let refused = check_trusted(dir.path()).unwrap_err().to_string();
+        assert!(refused.contains("0775") && refused.contains("chmod go-w"), "{refused}");
+        if crate::users::effective_uid() == 0 {
+            fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+            std::os::unix::fs::chown(&file, Some(12345), None).unwrap();
+            assert!(check_trusted(&file).unwrap_err().to_string().contains("12345"));
+        } else {
+            println!("skipped: another owner's file: run as root");
+        }
     }
 
     #[test]

@@ -25,9 +25,9 @@ struct Args {
     /// The folder of the control socket.
     #[arg(long, default_value = paths::HERE.runtime)]
     runtime_dir: PathBuf,
-    /// Check the configuration, tell everything that is wrong with it, and exit.
-    #[arg(long, conflicts_with = "cleanup")]
-    check_config: bool,
+    /// Check the configuration, or the one in FILE, tell everything that is wrong with it, and exit.
+    #[arg(long, conflicts_with = "cleanup", num_args = 0..=1, value_name = "FILE")]
+    check_config: Option<Option<PathBuf>>,
     /// Undo what an earlier run left, and exit.
     #[arg(long)]
     cleanup: bool,
@@ -39,14 +39,18 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     let args = Args::parse();
-    let config = match Config::load(&args.config) {
+    let read = match &args.check_config {
+        Some(Some(file)) => Config::check(file),
+        Some(None) | None => Config::load(&args.config),
+    };
+    let config = match read {
         Ok(config) => config,
         Err(errors) => {
             eprintln!("cryprqd: the configuration is refused:\n{errors}");
             return ExitCode::from(BAD_CONFIG);
         }
     };
-    if args.check_config {
+    if args.check_config.is_some() {
         println!("the configuration is good");
         return ExitCode::SUCCESS;
     }
@@ -64,7 +68,7 @@ fn start(config: Config, args: &Args) -> anyhow::Result<()> {
     if args.cleanup {
         return runtime()?.block_on(run::cleanup(&config));
     }
-    let prepared = run::prepare(config, &args.runtime_dir)?;
+    let prepared = run::prepare(config, &args.config, &args.runtime_dir)?;
     // Before the first thread, so that every thread inherits it.
     os::harden::drop_capabilities().context("cannot give up rights that are not needed")?;
     runtime()?.block_on(run::run(prepared, TunnelLimits::default(), log))

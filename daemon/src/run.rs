@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
+use cryprq_ipc_proto::message::Request;
 use cryprq_ipc_proto::paths::CONTROL_SOCKET;
 use net::plane::{PacketSink, PacketSource, Plane, PlaneParts, Wake};
 use net::stream::Inbound;
@@ -16,11 +17,11 @@ use os::clock::boottime;
 use os::memory::{IfUnlocked, Locked, LockedStore};
 use os::network::{Changes, Network};
 use tokio::net::UnixListener;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, oneshot};
 
 use crate::config::{Config, Ingress, MemoryRule};
-use crate::ipc::{Authority, serve};
+use crate::ipc::{Authority, Call, Caller, serve};
 use crate::logging::LogLevel;
 use crate::state_dir::{self, StateDir};
 use crate::supervisor::{Environment, Interface, OwnAddresses, Parts, Supervisor, Surroundings, undo};
@@ -33,6 +34,7 @@ const CALLS: usize = 64;
 /// What is done before the first thread, while the process still has every right that it was given.
 pub struct Prepared {
     config: Config,
+    config_file: PathBuf,
     state: StateDir,
     socket: StdListener,
     socket_path: PathBuf,
@@ -43,7 +45,7 @@ pub struct Prepared {
 ///
 /// # Errors
 /// What is missing and what mends it.
-pub fn prepare(config: Config, runtime_dir: &Path) -> anyhow::Result<Prepared> {
+pub fn prepare(config: Config, config_file: &Path, runtime_dir: &Path) -> anyhow::Result<Prepared> {
     let state = StateDir::open(&config.state_dir)?;
     if !runtime_dir.exists() {
         std::os::unix::fs::DirBuilderExt::mode(&mut std::fs::DirBuilder::new(), 0o755)
@@ -57,7 +59,7 @@ pub fn prepare(config: Config, runtime_dir: &Path) -> anyhow::Result<Prepared> {
     let mode = if group.is_some() { 0o660 } else { 0o600 };
     let socket = os::sockets::listen(&socket_path, mode, group)?;
     socket.set_nonblocking(true)?;
-    Ok(Prepared { config, state, socket, socket_path, group })
+    Ok(Prepared { config, config_file: config_file.to_owned(), state, socket, socket_path, group })
 }
 
 /// Runs until SIGTERM or SIGINT. `limits` are the protocol's in a daemon; tests lower them.
@@ -65,8 +67,9 @@ pub fn prepare(config: Config, runtime_dir: &Path) -> anyhow::Result<Prepared> {
 /// # Errors
 /// Why the daemon could not start.
 pub async fn run(prepared: Prepared, limits: TunnelLimits, log: LogLevel) -> anyhow::Result<()> {
-    let Prepared { config, state, socket, socket_path, group } = prepared;
+    let Prepared { config, config_file, state, socket, socket_path, group } = prepared;
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let hangup = signal(SignalKind::hangup())?;
     undo(state.journal()?).await.context("cannot undo what an earlier run left")?;
     let environment = environment();
     let surroundings = match &environment {
@@ -100,6 +103,8 @@ pub async fn run(prepared: Prepared, limits: TunnelLimits, log: LogLevel) -> any
     let authority = Authority::new(config.access.clone(), config.group.clone());
     let parts = Parts {
         config,
+        config_file,
+        authority: authority.clone(),
         limits,
         identity,
         store,
@@ -117,6 +122,7 @@ pub async fn run(prepared: Prepared, limits: TunnelLimits, log: LogLevel) -> any
     let supervisor = Supervisor::start(parts).await?;
 
     let (calls, call_queue) = mpsc::channel(CALLS);
+    let hangups = tokio::spawn(reload_on(hangup, calls.clone()));
     let server = tokio::spawn(serve(UnixListener::from_std(socket)?, authority, calls));
     tracing::info!("ready");
     // Without systemd nobody listens, which is no error.
@@ -127,6 +133,7 @@ pub async fn run(prepared: Prepared, limits: TunnelLimits, log: LogLevel) -> any
     work(supervisor, events, call_queue, stop).await;
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     server.abort();
+    hangups.abort();
     let _ = std::fs::remove_file(socket_path);
     Ok(())
 }
@@ -134,11 +141,23 @@ pub async fn run(prepared: Prepared, limits: TunnelLimits, log: LogLevel) -> any
 async fn work(
     supervisor: Supervisor,
     events: mpsc::Receiver<NetEvent>,
-    calls: mpsc::Receiver<crate::ipc::Call>,
+    calls: mpsc::Receiver<Call>,
     stop: impl Future<Output = ()>,
 ) {
     supervisor.run(events, calls, stop).await;
     tracing::info!("stopped");
+}
+
+/// SIGHUP asks for the same as `cryprq config reload`; the log and a health item say what became of it.
+async fn reload_on(mut hangup: Signal, calls: mpsc::Sender<Call>) {
+    while hangup.recv().await.is_some() {
+        let (reply, answered) = oneshot::channel();
+        let call = Call { request: Request::Reload {}, caller: Caller { credentials: None }, reply };
+        if calls.send(call).await.is_err() {
+            return;
+        }
+        let _ = answered.await;
+    }
 }
 
 /// The way to learn about the host's network, where the daemon is the one to ask.

@@ -2,19 +2,32 @@
 
 pub mod peer;
 mod raw;
+mod show;
+mod source;
 mod validate;
 
 pub use peer::{PeerConfig, Psk};
+pub use show::Changes;
+pub use source::ConfigError;
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 
 use ipnet::Ipv4Net;
+use net::Multiaddr;
 use net::swarm::Tcp;
 use node::handshake::PaddingMode;
 
 use raw::Raw;
+use source::{Reader, Value};
+
+const DROP_INS: &str = "conf.d";
+const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
+const PADDING: [(&str, PaddingMode); 3] =
+    [("16", PaddingMode::Multiple16), ("buckets", PaddingMode::Buckets), ("full", PaddingMode::Full)];
+/// The group of the control socket.
+const GROUP: &str = if cfg!(target_os = "macos") { "_cryprq" } else { "cryprq" };
 
 /// A configuration that may be run.
 #[derive(Debug)]
@@ -39,6 +52,8 @@ pub struct Config {
     pub listen: Vec<IpAddr>,
     /// Whether to listen on TCP.
     pub tcp: Tcp,
+    /// Further addresses that tickets name.
+    pub advertise: Vec<Multiaddr>,
     /// Seconds until keys are rotated.
     pub rotation_seconds: u16,
     /// How we pad.
@@ -76,6 +91,8 @@ pub enum Ingress {
 }
 
 impl Ingress {
+    const NAMES: [(&'static str, Self); 2] = [("tun", Self::Tun), ("none", Self::None)];
+
     /// The name in the configuration and in status.
     pub const fn name(self) -> &'static str {
         match self {
@@ -116,30 +133,76 @@ pub enum Who {
     Group(String),
 }
 
-/// Everything that is wrong with a configuration.
+/// Everything that is wrong with a configuration, in the order of its places.
 #[derive(Debug, thiserror::Error)]
-#[error("{}", .0.join("\n"))]
-pub struct ConfigErrors(pub Vec<String>);
+#[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+pub struct ConfigErrors(Vec<ConfigError>);
+
+impl ConfigErrors {
+    fn sorted(mut errors: Vec<ConfigError>) -> Self {
+        ConfigError::sort(&mut errors);
+        Self(errors)
+    }
+}
+
+/// Whether files that others can change are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Trust {
+    /// They are refused: whoever can change them decides what the daemon does as root.
+    Demanded,
+    /// They are read, to be looked at only.
+    Waived,
+}
 
 impl Config {
     /// Reads the file and the `*.toml` in `conf.d` beside it, in order of their names. A missing file is an empty one.
+    /// A file or folder that others than root and we can change is refused.
     ///
     /// # Errors
     /// [`ConfigErrors`] with everything that is wrong.
     pub fn load(file: &Path) -> Result<Self, ConfigErrors> {
-        let mut raw = Raw::default();
-        let mut errors = Vec::new();
-        for path in std::iter::once(file.to_owned()).chain(drop_ins(file)) {
-            match std::fs::read_to_string(&path) {
-                Ok(text) => match toml::from_str::<Raw>(&text) {
-                    Ok(next) => raw.merge(next),
-                    Err(error) => errors.push(format!("{}: {}", path.display(), error.to_string().trim_end())),
-                },
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                Err(error) => errors.push(format!("{}: {error}", path.display())),
-            }
+        Self::read(file, Trust::Demanded)
+    }
+
+    /// Reads a file that somebody wants to be checked, wherever it is.
+    ///
+    /// # Errors
+    /// [`ConfigErrors`] with everything that is wrong.
+    pub fn check(file: &Path) -> Result<Self, ConfigErrors> {
+        if !file.exists() {
+            return Err(ConfigErrors(vec![ConfigError::new(
+                None,
+                file.display().to_string(),
+                "there is no such file",
+            )]));
         }
-        if errors.is_empty() { validate::validate(raw) } else { Err(ConfigErrors(errors)) }
+        Self::read(file, Trust::Waived)
+    }
+
+    fn read(file: &Path, trust: Trust) -> Result<Self, ConfigErrors> {
+        let (mut raw, mut errors) = (Raw::default(), Vec::new());
+        let folder = file.with_file_name(DROP_INS);
+        let folders = file.parent().filter(|parent| !parent.as_os_str().is_empty()).into_iter().chain([&*folder]);
+        for folder in folders.filter(|folder| trust == Trust::Demanded && folder.exists()) {
+            errors.extend(untrusted(folder));
+        }
+        for (order, path) in std::iter::once(file.to_owned()).chain(drop_ins(&folder)).enumerate() {
+            let text = match std::fs::read_to_string(&path) {
+                Ok(text) => text,
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                Err(error) => {
+                    errors.push(ConfigError::new(None, path.display().to_string(), error.to_string()));
+                    continue;
+                }
+            };
+            if trust == Trust::Demanded {
+                errors.extend(untrusted(&path));
+            }
+            let (next, more) = Reader::read::<Raw>(&text, order, &path.display().to_string());
+            raw.merge(next);
+            errors.extend(more);
+        }
+        validate::validate(raw, errors)
     }
 
     /// Reads one text, as [`Self::load`] reads a file.
@@ -147,13 +210,17 @@ impl Config {
     /// # Errors
     /// [`ConfigErrors`].
     pub fn parse(text: &str) -> Result<Self, ConfigErrors> {
-        let raw = toml::from_str(text).map_err(|error| ConfigErrors(vec![error.to_string().trim_end().to_owned()]))?;
-        validate::validate(raw)
+        let (raw, errors) = Reader::read::<Raw>(text, 0, "cryprq.toml");
+        validate::validate(raw, errors)
     }
 }
 
-fn drop_ins(file: &Path) -> Vec<PathBuf> {
-    let folder = file.with_file_name("conf.d");
+fn untrusted(path: &Path) -> Option<ConfigError> {
+    let error = os::files::check_trusted(path).err()?;
+    Some(ConfigError::new(None, "", error.to_string()))
+}
+
+fn drop_ins(folder: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
     let mut files: Vec<_> = entries.filter(|path| path.extension().is_some_and(|e| e == "toml")).collect();
     files.sort();

@@ -2,10 +2,11 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 use ipnet::IpNet;
-use net::Multiaddr;
-use net::peer_id;
+use net::multiaddr::Protocol;
+use net::{Multiaddr, peer_id};
 use node::pairing::inner_ipv6;
 use node::peer_key::PeerKey;
 use node::secret::SecretKey32;
@@ -23,6 +24,8 @@ pub struct PeerConfig {
     pub addresses: Vec<Multiaddr>,
     /// Prefixes that belong to it.
     pub allowed_ips: Vec<IpNet>,
+    /// Where the PSK of a peer of the configuration stands.
+    pub psk_file: Option<PathBuf>,
     /// The pair's PSK.
     pub psk: Option<Psk>,
     /// Whether a start without a chain needs an administrator.
@@ -55,6 +58,7 @@ impl PeerConfig {
             name: peer_id::format(key),
             addresses: Vec::new(),
             allowed_ips: vec![IpNet::from(IpAddr::from(inner_ipv6(key)))],
+            psk_file: None,
             psk: None,
             require_chain: ChainRule::Optional,
             up: true,
@@ -68,6 +72,7 @@ impl PeerConfig {
             name: self.name.clone(),
             addresses: self.addresses.clone(),
             allowed_ips: self.allowed_ips.clone(),
+            psk_file: self.psk_file.clone(),
             psk: None,
             require_chain: self.require_chain,
             up: self.up,
@@ -89,7 +94,22 @@ pub fn check_name(name: &str) -> Result<(), String> {
     }
 }
 
-/// Reads a multiaddr to dial a peer at.
+/// Reads a multiaddr to dial a peer at. It may end with the peer's own PeerId, which is not kept.
+///
+/// # Errors
+/// What one looks like.
+pub fn read_peer_address(text: &str, peer: PeerKey) -> Result<Multiaddr, String> {
+    let mut address = read_address(text)?;
+    if let Some(Protocol::P2p(id)) = address.iter().last() {
+        if peer_id::from_key(peer) != id {
+            return Err(format!("'{}' is the address of another peer", text.escape_debug()));
+        }
+        address.pop();
+    }
+    Ok(address)
+}
+
+/// Reads a multiaddr.
 ///
 /// # Errors
 /// What one looks like.
@@ -132,6 +152,19 @@ mod tests {
         for bad in ["", "a\nb", "\u{1b}[31mred", "\u{202e}yawetag", "zero\u{200b}width", &"x".repeat(64)] {
             assert!(check_name(bad).is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn an_address_may_name_the_peer_itself_and_no_other() {
+        let peer = |id| peer_id::parse(id).unwrap();
+        let (a, b) = (
+            "12D3KooWD3eckifWpRn9wQpMG9R9hX3sD158z7EqHWmweQAJU5SA",
+            "12D3KooWPjceQrSwdWXPyLLeABRXmuqt69Rg3sBYbU1Nft9HyQ6X",
+        );
+        let address = "/ip4/203.0.113.1/udp/41820/quic-v1";
+        let read = |peer| read_peer_address(&format!("{address}/p2p/{a}"), peer);
+        assert_eq!(read(peer(a)).unwrap().to_string(), address);
+        assert!(read(peer(b)).unwrap_err().contains("another peer"));
     }
 
     #[test]

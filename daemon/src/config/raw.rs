@@ -1,78 +1,100 @@
 //! The file as it is written; every key may be absent.
 
-use serde::Deserialize;
+use toml::de::DeValue;
+
+use super::source::{Located, Place, Reader, Value};
 
 macro_rules! section {
     ($(#[$doc:meta])* $name:ident { $($field:ident: $type:ty),* $(,)? }) => {
         $(#[$doc])*
-        #[derive(Debug, Default, Deserialize)]
-        #[serde(deny_unknown_fields, default)]
+        #[derive(Debug, Default)]
         pub(super) struct $name {
-            $(pub(super) $field: Option<$type>,)*
+            $(pub(super) $field: Option<Located<$type>>,)*
         }
 
-        impl $name {
-            /// What `later` says wins.
+        impl Value for $name {
+            const FORM: &'static str = "a section";
+
+            fn read(value: &DeValue<'_>, at: &mut Reader<'_>, key: &str) -> Option<Self> {
+                let table = value.as_table()?;
+                at.check_keys(table, key, &[$(stringify!($field)),*]);
+                Some(Self { $($field: at.get(table, key, stringify!($field)),)* })
+            }
+
             fn merge(&mut self, later: Self) {
-                $(if later.$field.is_some() { self.$field = later.$field; })*
+                $(merge(&mut self.$field, later.$field);)*
+            }
+
+            fn keys(prefix: &str, into: &mut Vec<String>) {
+                $(
+                    let key = format!("{prefix}{}", stringify!($field));
+                    <$type>::keys(&format!("{key}."), into);
+                    into.push(key);
+                )*
             }
         }
     };
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct Raw {
-    pub(super) node: Node,
-    pub(super) network: Network,
-    pub(super) listen: Listen,
-    pub(super) rotation: Rotation,
-    pub(super) ipc: Ipc,
-    pub(super) log: Log,
-    pub(super) memory: Memory,
-    pub(super) peer: Vec<Peer>,
-}
-
-impl Raw {
-    pub(super) fn merge(&mut self, later: Self) {
-        self.node.merge(later.node);
-        self.network.merge(later.network);
-        self.listen.merge(later.listen);
-        self.rotation.merge(later.rotation);
-        self.ipc.merge(later.ipc);
-        self.log.merge(later.log);
-        self.memory.merge(later.memory);
-        self.peer.extend(later.peer);
+fn merge<T: Value>(earlier: &mut Option<Located<T>>, later: Option<Located<T>>) {
+    match (earlier, later) {
+        (_, None) => {}
+        (Some(earlier), Some(later)) => {
+            earlier.value.merge(later.value);
+            earlier.place = later.place;
+        }
+        (nothing, later) => *nothing = later,
     }
 }
 
+section!(Raw {
+    node: Node,
+    network: Network,
+    listen: Listen,
+    rotation: Rotation,
+    ipc: Ipc,
+    log: Log,
+    memory: Memory,
+    peer: Peers,
+});
+
 section!(Node { name: String, state_dir: String });
 section!(Network { ipv4: String, address: String, mtu: i64, ingress: String, interface: String });
-section!(Listen { port: i64, addresses: Vec<String>, tcp: bool, });
+section!(Listen { port: i64, addresses: List, tcp: bool, advertise: List });
 section!(Rotation { seconds: i64, padding: String });
 section!(Ipc { group: String, access: Access });
+section!(Access { observe: List, operate: List, admin: List });
 section!(Log { level: String });
 section!(Memory { strict: bool });
+section!(Peer {
+    id: String,
+    name: String,
+    addresses: List,
+    allowed_ips: List,
+    psk_file: String,
+    require_chain: bool,
+    up: bool,
+});
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct Access {
-    pub(super) observe: Option<Vec<String>>,
-    pub(super) operate: Option<Vec<String>>,
-    pub(super) admin: Option<Vec<String>>,
-}
+pub(super) type List = Vec<Located<String>>;
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Peer {
-    pub(super) id: String,
-    pub(super) name: Option<String>,
-    #[serde(default)]
-    pub(super) addresses: Vec<String>,
-    #[serde(default)]
-    pub(super) allowed_ips: Vec<String>,
-    pub(super) psk_file: Option<String>,
-    #[serde(default)]
-    pub(super) require_chain: bool,
-    pub(super) up: Option<bool>,
+/// Every file may add peers.
+#[derive(Debug, Default)]
+pub(super) struct Peers(pub(super) Vec<(Peer, Place)>);
+
+impl Value for Peers {
+    const FORM: &'static str = "a list of [[peer]] sections";
+
+    fn read(value: &DeValue<'_>, at: &mut Reader<'_>, key: &str) -> Option<Self> {
+        let peers = value.as_array()?.iter().filter_map(|peer| at.value(peer, key));
+        Some(Self(peers.map(|peer| (peer.value, peer.place)).collect()))
+    }
+
+    fn merge(&mut self, later: Self) {
+        self.0.extend(later.0);
+    }
+
+    fn keys(prefix: &str, into: &mut Vec<String>) {
+        Peer::keys(prefix, into);
+    }
 }

@@ -31,38 +31,77 @@ fn a_peer_is_read_with_all_its_keys() {
 }
 
 #[test]
-fn an_unknown_key_is_named_with_its_line_and_the_known_ones() {
-    let text = errors("[network]\nmut = 1400\n");
-    assert!(text.contains("line 2") && text.contains("mut") && text.contains("`mtu`"), "{text}");
+fn an_unknown_key_is_named_with_its_place_and_what_was_meant() {
+    for (text, expected) in [
+        ("[network]\nmut = 1400\n", "cryprq.toml:2:1: network.mut: there is no such key; did you mean network.mtu?"),
+        ("  [netwrok]\nmtu = 1400\n", "cryprq.toml:1:4: netwrok: there is no such key; did you mean network?"),
+        ("mtu = 1400\n", "cryprq.toml:1:1: mtu: there is no such key; did you mean network.mtu?"),
+        (
+            "[ipc]\naccess.obsreve = []\n",
+            "cryprq.toml:2:8: ipc.access.obsreve: there is no such key; did you mean ipc.access.observe?",
+        ),
+        ("[log]\ncolour = 1\n", "cryprq.toml:2:1: log.colour: there is no such key; here may stand level"),
+    ] {
+        assert_eq!(errors(text), expected);
+    }
+    let text = errors(&format!("[[peer]]\nid = \"{A}\"\npsk = \"ab\"\n"));
+    assert!(text.contains(":3:1: peer.psk: ") && text.ends_with("did you mean peer.psk_file?"), "{text}");
+}
+
+#[test]
+fn what_is_no_toml_is_told_with_every_place_and_without_what_follows_from_it() {
+    let text = errors("[network]\nmtu = \n[log\nlevel = \"info\"\n");
+    assert!(text.lines().any(|line| line.starts_with("cryprq.toml:2:")), "{text}");
+    assert!(text.lines().any(|line| line.starts_with("cryprq.toml:3:")), "{text}");
+    assert!(errors("a = 1\na = 2\n").contains("duplicate"));
+}
+
+#[test]
+fn a_value_of_another_type_is_named_with_both_types() {
+    let text =
+        errors("[network]\nmtu = \"1400\"\n[listen]\ntcp = 1\naddresses = [\"::\", 7]\n[[node]]\nname = \"a\"\n");
+    assert_eq!(
+        text,
+        "cryprq.toml:2:7: network.mtu: it is a string, not a whole number\n\
+         cryprq.toml:4:7: listen.tcp: it is an integer, not true or false\n\
+         cryprq.toml:5:20: listen.addresses: it is an integer, not a string\n\
+         cryprq.toml:6:1: node: it is an array, not a section"
+    );
 }
 
 #[test]
 fn all_errors_are_told_at_once_and_each_names_its_key() {
     let text = errors(&format!(
-        "[node]\nname = \"\"\n[network]\nmtu = 100\naddress = \"x\"\ningress = \"extension\"\n[listen]\nport = 70000\n\
-         addresses = [\"localhost\"]\n[rotation]\nseconds = 30\npadding = \"32\"\n[ipc.access]\nadmin = [\"wheel\"]\n\
-         [log]\nlevel = \"loud\"\n[[peer]]\nid = \"nobody\"\nname = \"a\"\n[[peer]]\nid = \"{A}\"\nname = \"b\"\n\
-         addresses = [\"10.0.0.1\"]\nallowed_ips = [\"10.0.0.300/32\"]\n"
+        "[node]\nname = \"\"\nstate_dir = \"here\"\n[network]\nmtu = 100\naddress = \"x\"\ningress = \"extension\"\n\
+         ipv4 = \"10.0.0.0/31\"\ninterface = \"a/b\"\n[listen]\nport = 70000\naddresses = [\"localhost\"]\n\
+         advertise = [\"gw.example.org\"]\n[rotation]\nseconds = 30\npadding = \"32\"\n[ipc]\ngroup = \"a b\"\n\
+         access.admin = [\"wheel\"]\n[log]\nlevel = \"loud\"\n[[peer]]\nid = \"nobody\"\nname = \"a\"\n\
+         [[peer]]\nid = \"{A}\"\nname = \"b\"\naddresses = [\"10.0.0.1\"]\nallowed_ips = [\"10.0.0.300/32\"]\n\
+         [[peer]]\nname = \"c\"\n"
     ));
     let keys = [
-        "node.name",
-        "network.mtu",
-        "network.address",
-        "network.ingress",
-        "listen.port",
-        "listen.addresses",
-        "rotation.seconds",
-        "rotation.padding",
-        "ipc.access.admin",
-        "log.level",
-        "peer a, id",
-        "peer b, addresses",
-        "peer b, allowed_ips",
+        "2:8: node.name",
+        "3:13: node.state_dir",
+        "5:7: network.mtu",
+        "6:11: network.address",
+        "7:11: network.ingress",
+        "8:8: network.ipv4",
+        "9:13: network.interface",
+        "11:8: listen.port",
+        "12:14: listen.addresses",
+        "13:14: listen.advertise",
+        "15:11: rotation.seconds",
+        "16:11: rotation.padding",
+        "18:9: ipc.group",
+        "19:17: ipc.access.admin",
+        "21:9: log.level",
+        "23:6: peer a, id",
+        "28:14: peer b, addresses",
+        "29:16: peer b, allowed_ips",
+        "30:1: peer c",
     ];
-    for key in keys {
-        assert!(text.lines().any(|line| line.starts_with(&format!("{key}: "))), "{key} in\n{text}");
-    }
-    assert_eq!(text.lines().count(), keys.len(), "{text}");
+    let places: Vec<_> = text.lines().map(|line| line.splitn(5, ':').take(4).collect::<Vec<_>>().join(":")).collect();
+    assert_eq!(places, keys.map(|key| format!("cryprq.toml:{key}")), "{text}");
 }
 
 #[test]
@@ -70,7 +109,7 @@ fn the_same_peer_name_or_prefix_twice_names_both() {
     let peer =
         |id: &str, name: &str| format!("[[peer]]\nid = \"{id}\"\nname = \"{name}\"\nallowed_ips = [\"10.0.0.1/32\"]\n");
     let text = errors(&(peer(A, "one") + &peer(B, "two")));
-    assert_eq!(text, "peer two, allowed_ips: 10.0.0.1/32 belongs to peer one already");
+    assert_eq!(text, "cryprq.toml:5:1: peer two, allowed_ips: 10.0.0.1/32 belongs to peer one already");
     let text = errors(&(peer(A, "one") + &peer(A, "one")));
     assert!(text.contains("the same id as peer one") && text.contains("stands twice"), "{text}");
 }
@@ -104,4 +143,47 @@ fn a_psk_is_read_from_a_private_file_only() {
     assert!(errors(&config).contains("openssl rand"));
     std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o640)).unwrap();
     assert!(errors(&config).contains("chmod"));
+}
+
+#[test]
+fn an_error_in_a_drop_in_names_its_file_and_the_last_word_is_the_one_that_is_judged() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("cryprq.toml");
+    std::fs::create_dir(dir.path().join("conf.d")).unwrap();
+    std::fs::write(&file, "[network]\nmtu = 1\n[log]\nlevel = \"loud\"\n").unwrap();
+    std::fs::write(dir.path().join("conf.d/10-a.toml"), "[network]\nmtu = 2\n").unwrap();
+    let text = Config::load(&file).unwrap_err().to_string();
+    let lines: Vec<_> = text.lines().collect();
+    assert!(lines[0].contains("/cryprq.toml:4:9: log.level: "), "{text}");
+    assert!(lines[1].contains("/conf.d/10-a.toml:2:7: network.mtu: 2 is out of bounds"), "{text}");
+    assert_eq!(lines.len(), 2);
+}
+
+#[test]
+fn attack_18_a_configuration_that_others_can_change_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("cryprq.toml");
+    let drop_in = dir.path().join("conf.d/10-a.toml");
+    std::fs::create_dir(dir.path().join("conf.d")).unwrap();
+    std::fs::write(&file, "").unwrap();
+    std::fs::write(&drop_in, "").unwrap();
+    assert!(Config::load(&file).is_ok());
+    for path in [dir.path(), &dir.path().join("conf.d"), &file, &drop_in] {
+        let mode = |mode| std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+        mode(0o775);
+        let text = Config::load(&file).unwrap_err().to_string();
+        assert!(text.contains(&format!("chmod go-w {}", path.display())), "{text}");
+        // Who wants to know whether it is good may look at it all the same.
+        assert!(Config::check(&file).is_ok());
+        mode(0o755);
+    }
+    assert!(Config::load(&file).is_ok());
+    assert!(Config::check(&dir.path().join("none.toml")).unwrap_err().to_string().contains("no such file"));
+}
+
+#[test]
+fn the_rights_of_the_socket_follow_its_group() {
+    let config = Config::parse("[ipc]\ngroup = \"vpn\"\n").unwrap();
+    assert_eq!(config.access.observe, BTreeSet::from([Who::Group("vpn".into())]));
+    assert_eq!(config.access.admin, BTreeSet::from([Who::Root]));
 }

@@ -1,140 +1,220 @@
-//! From what is written to what may be run. Each error names the key and the fix.
+//! From what is written to what may be run. Each error names its place, the key and the fix.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
-use std::str::FromStr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::{Path, PathBuf};
 
 use cryprq_ipc_proto::paths;
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use net::peer_id;
 use net::swarm::Tcp;
 use node::handshake::{PaddingMode, ParamLimits};
 use node::tunnel::ChainRule;
 
-use super::peer::{Psk, check_name, read_address, read_prefix, read_psk};
-use super::raw::{self, Raw};
-use super::{Access, Config, ConfigErrors, Ingress, MemoryRule, OwnIpv4, PeerConfig, Who};
+use super::peer::{Psk, check_name, read_address, read_peer_address, read_prefix, read_psk};
+use super::raw::{self, List, Raw};
+use super::source::{ConfigError, Located, Place};
+use super::{Access, Config, ConfigErrors, GROUP, Ingress, LEVELS, MemoryRule, OwnIpv4, PADDING, PeerConfig, Who};
 
-const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
+const DEFAULT_RANGE: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(10, 86, 0, 0), 16);
 const PSK_FILE_LIMIT: u64 = 256;
+/// `IFNAMSIZ` of Linux without its zero.
+const MAX_INTERFACE: usize = 15;
 
-struct Checker(Vec<String>);
+struct Checker(Vec<ConfigError>);
 
 impl Checker {
-    /// The value, or its default after noting what is wrong with it.
-    fn check<T>(&mut self, key: &str, result: Result<T, String>, default: T) -> T {
-        result.unwrap_or_else(|error| {
-            self.0.push(format!("{key}: {error}"));
+    fn complain(&mut self, place: &Place, key: &str, text: impl Into<String>) {
+        self.0.push(ConfigError::new(Some(place), key, text));
+    }
+
+    /// The value that `read` makes of what stands there; `None` when nothing does, or after noting what is wrong.
+    fn text<T>(
+        &mut self,
+        key: &str,
+        written: Option<Located<String>>,
+        read: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Option<T> {
+        let Located { value, place } = written?;
+        read(&value).map_err(|error| self.complain(&place, key, error)).ok()
+    }
+
+    /// [`Self::text`] for each element of a list.
+    fn list<T>(
+        &mut self,
+        key: &str,
+        written: Option<Located<List>>,
+        read: impl Fn(&str) -> Result<T, String>,
+    ) -> Option<Vec<T>> {
+        Some(written?.value.into_iter().filter_map(|element| self.text(key, Some(element), &read)).collect())
+    }
+
+    fn number(
+        &mut self,
+        key: &str,
+        written: Option<Located<i64>>,
+        allowed: std::ops::RangeInclusive<u16>,
+        default: u16,
+    ) -> u16 {
+        let Some(Located { value, place }) = written else { return default };
+        let number = u16::try_from(value).ok().filter(|number| allowed.contains(number));
+        number.unwrap_or_else(|| {
+            let (least, most) = (allowed.start(), allowed.end());
+            self.complain(&place, key, format!("{value} is out of bounds: choose {least} to {most}"));
             default
         })
     }
 
-    fn number(&mut self, key: &str, value: Option<i64>, allowed: std::ops::RangeInclusive<u16>, default: u16) -> u16 {
-        let Some(value) = value else { return default };
-        let number = u16::try_from(value).ok().filter(|number| allowed.contains(number));
-        let error = || format!("{value} is out of bounds: choose {} to {}", allowed.start(), allowed.end());
-        self.check(key, number.ok_or_else(error), default)
-    }
-
-    fn parsed<T: FromStr>(&mut self, key: &str, text: &str, form: &str, default: T) -> T {
-        self.check(key, text.parse().map_err(|_| format!("'{text}' is not {form}")), default)
-    }
-
-    fn one_of<T: Copy>(&mut self, key: &str, value: Option<&str>, choices: &[(&str, T)], default: T) -> T {
-        let Some(value) = value else { return default };
-        let names: Vec<_> = choices.iter().map(|(name, _)| format!("\"{name}\"")).collect();
-        let found = choices.iter().find(|(name, _)| *name == value).map(|(_, choice)| *choice);
-        self.check(key, found.ok_or_else(|| format!("\"{value}\" is none of {}", names.join(", "))), default)
+    fn one_of<T: Copy>(&mut self, key: &str, written: Option<Located<String>>, choices: &[(&str, T)], default: T) -> T {
+        let choice = self.text(key, written, |value| {
+            let names: Vec<_> = choices.iter().map(|(name, _)| format!("\"{name}\"")).collect();
+            let found = choices.iter().find(|(name, _)| *name == value).map(|(_, choice)| *choice);
+            found.ok_or_else(|| format!("\"{}\" is none of {}", value.escape_debug(), names.join(", ")))
+        });
+        choice.unwrap_or(default)
     }
 }
 
-pub(super) fn validate(raw: Raw) -> Result<Config, ConfigErrors> {
-    let mut c = Checker(Vec::new());
+/// What stands in a section, or an empty one.
+fn section<T: Default>(written: Option<Located<T>>) -> T {
+    written.map(|section| section.value).unwrap_or_default()
+}
+
+/// Checks what was read; `errors` are what reading found.
+pub(super) fn validate(raw: Raw, errors: Vec<ConfigError>) -> Result<Config, ConfigErrors> {
+    let mut c = Checker(errors);
     let limits = ParamLimits::default();
-    let own_name = os::users::host_name().unwrap_or_else(|| "cryprq".into());
-    let name = raw.node.name.unwrap_or(own_name);
-    let name = c.check("node.name", check_name(&name).map(|()| name.clone()), String::new());
-    let ipv4 = raw.network.ipv4.as_deref().unwrap_or("10.86.0.0/16");
-    let padding = [("16", PaddingMode::Multiple16), ("buckets", PaddingMode::Buckets), ("full", PaddingMode::Full)];
-    let ingress = [("tun", Ingress::Tun), ("none", Ingress::None)];
-    let levels = LEVELS.map(|level| (level, level));
-    let listen = raw.listen.addresses.unwrap_or_else(|| vec!["0.0.0.0".into(), "::".into()]);
-    let access = raw.ipc.access.unwrap_or_default();
+    let (node, network, listen) = (section(raw.node), section(raw.network), section(raw.listen));
+    let (rotation, ipc, log, memory) = (section(raw.rotation), section(raw.ipc), section(raw.log), section(raw.memory));
+    let access = section(ipc.access);
+    let own_name = || os::users::host_name().unwrap_or_else(|| "cryprq".into());
+    let group = c.text("ipc.group", ipc.group, group).unwrap_or_else(|| GROUP.into());
+    let everywhere = || vec![Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
     let config = Config {
-        name,
-        state_dir: raw.node.state_dir.unwrap_or_else(|| paths::HERE.state.into()).into(),
-        ipv4: c.parsed("network.ipv4", ipv4, "a range such as 10.86.0.0/16", Default::default()),
-        address: own_ipv4(&mut c, raw.network.address.as_deref()),
-        mtu: c.number("network.mtu", raw.network.mtu, limits.mtu, 1420),
-        ingress: c.one_of("network.ingress", raw.network.ingress.as_deref(), &ingress, Ingress::Tun),
-        interface: raw.network.interface.unwrap_or_else(|| "cryprq0".into()),
-        port: c.number("listen.port", raw.listen.port, 0..=u16::MAX, 41820),
-        listen: listen
-            .iter()
-            .filter_map(|text| {
-                let parsed = text.parse().map_err(|_| format!("'{text}' is not an IP address"));
-                c.check("listen.addresses", parsed.map(Some), None)
-            })
-            .collect(),
-        tcp: if raw.listen.tcp.unwrap_or(true) { Tcp::Listen } else { Tcp::Off },
-        rotation_seconds: c.number("rotation.seconds", raw.rotation.seconds, limits.rotation_seconds, 300),
-        padding: c.one_of("rotation.padding", raw.rotation.padding.as_deref(), &padding, PaddingMode::Multiple16),
-        group: raw.ipc.group.unwrap_or_else(|| "cryprq".into()),
+        name: c.text("node.name", node.name, name).unwrap_or_else(own_name),
+        state_dir: c.text("node.state_dir", node.state_dir, folder).unwrap_or_else(|| paths::HERE.state.into()),
+        ipv4: c.text("network.ipv4", network.ipv4, range).unwrap_or(DEFAULT_RANGE),
+        address: c.text("network.address", network.address, own_ipv4).unwrap_or(OwnIpv4::Derived),
+        mtu: c.number("network.mtu", network.mtu, limits.mtu, 1420),
+        ingress: c.one_of("network.ingress", network.ingress, &Ingress::NAMES, Ingress::Tun),
+        interface: c.text("network.interface", network.interface, interface).unwrap_or_else(|| "cryprq0".into()),
+        port: c.number("listen.port", listen.port, 0..=u16::MAX, 41820),
+        listen: c.list("listen.addresses", listen.addresses, outer).unwrap_or_else(everywhere),
+        tcp: if listen.tcp.is_none_or(|tcp| tcp.value) { Tcp::Listen } else { Tcp::Off },
+        advertise: c.list("listen.advertise", listen.advertise, read_address).unwrap_or_default(),
+        rotation_seconds: c.number("rotation.seconds", rotation.seconds, limits.rotation_seconds, 300),
+        padding: c.one_of("rotation.padding", rotation.padding, &PADDING, PaddingMode::Multiple16),
         access: Access {
-            observe: whos(&mut c, "ipc.access.observe", access.observe, "group:cryprq"),
-            operate: whos(&mut c, "ipc.access.operate", access.operate, "group:cryprq"),
-            admin: whos(&mut c, "ipc.access.admin", access.admin, "root"),
+            observe: whos(&mut c, "ipc.access.observe", access.observe, Who::Group(group.clone())),
+            operate: whos(&mut c, "ipc.access.operate", access.operate, Who::Group(group.clone())),
+            admin: whos(&mut c, "ipc.access.admin", access.admin, Who::Root),
         },
-        log_level: c.one_of("log.level", raw.log.level.as_deref(), &levels, "info").to_owned(),
-        memory: if raw.memory.strict.unwrap_or(false) { MemoryRule::Refuse } else { MemoryRule::Warn },
-        peers: raw.peer.into_iter().enumerate().filter_map(|(i, peer)| read_peer(&mut c, i, peer)).collect(),
+        group,
+        log_level: c.one_of("log.level", log.level, &LEVELS.map(|level| (level, level)), "info").into(),
+        memory: if memory.strict.is_some_and(|strict| strict.value) { MemoryRule::Refuse } else { MemoryRule::Warn },
+        peers: peers(&mut c, raw.peer.map(|peers| peers.value.0).unwrap_or_default()),
     };
-    check_peers(&mut c, &config.peers);
-    if c.0.is_empty() { Ok(config) } else { Err(ConfigErrors(c.0)) }
+    if c.0.is_empty() { Ok(config) } else { Err(ConfigErrors::sorted(c.0)) }
 }
 
-fn own_ipv4(c: &mut Checker, address: Option<&str>) -> OwnIpv4 {
-    match address {
-        None => OwnIpv4::Derived,
-        Some("none") => OwnIpv4::None,
-        Some(text) => {
-            let parsed = text
-                .parse()
-                .map(OwnIpv4::Fixed)
-                .map_err(|_| format!("'{text}' is neither an IPv4 address nor \"none\""));
-            c.check("network.address", parsed, OwnIpv4::Derived)
-        }
+fn name(text: &str) -> Result<String, String> {
+    check_name(text).map(|()| text.to_owned())
+}
+
+fn folder(text: &str) -> Result<PathBuf, String> {
+    let path = Path::new(text);
+    if path.is_absolute() { Ok(path.to_owned()) } else { Err("a folder is named from the root, as /var/lib is".into()) }
+}
+
+fn range(text: &str) -> Result<Ipv4Net, String> {
+    let range: Ipv4Net =
+        text.parse().map_err(|_| format!("'{}' is no range such as 10.86.0.0/16", text.escape_debug()))?;
+    if range.prefix_len() > 30 {
+        return Err(format!("{range} has no room for two hosts"));
+    }
+    Ok(range.trunc())
+}
+
+fn own_ipv4(text: &str) -> Result<OwnIpv4, String> {
+    if text == "none" {
+        return Ok(OwnIpv4::None);
+    }
+    let address: Ipv4Addr =
+        text.parse().map_err(|_| format!("'{}' is neither an IPv4 address nor \"none\"", text.escape_debug()))?;
+    let special = address.is_unspecified() || address.is_loopback() || address.is_link_local();
+    if special || address.is_multicast() || address.is_broadcast() {
+        return Err(format!("{address} is no address for a host"));
+    }
+    Ok(OwnIpv4::Fixed(address))
+}
+
+fn interface(text: &str) -> Result<String, String> {
+    let allowed = |c: char| c.is_ascii_graphic() && !matches!(c, '/' | ':' | '%' | '"' | '\'' | '\\');
+    if (1..=MAX_INTERFACE).contains(&text.len()) && text.chars().all(allowed) && text != "." && text != ".." {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("an interface's name has 1 to {MAX_INTERFACE} letters and digits"))
     }
 }
 
-fn whos(c: &mut Checker, key: &str, rules: Option<Vec<String>>, default: &str) -> BTreeSet<Who> {
-    let rules = rules.unwrap_or_else(|| vec![default.to_owned()]);
+fn outer(text: &str) -> Result<IpAddr, String> {
+    text.parse().map_err(|_| format!("'{}' is no IP address", text.escape_debug()))
+}
+
+fn group(text: &str) -> Result<String, String> {
+    if is_account(text) { Ok(text.to_owned()) } else { Err("it is no name of a group".into()) }
+}
+
+fn whos(c: &mut Checker, key: &str, rules: Option<Located<List>>, default: Who) -> BTreeSet<Who> {
     let who = |rule: &str| match rule.split_once(':') {
         None if rule == "root" => Ok(Who::Root),
-        Some(("user", name)) if !name.is_empty() => Ok(Who::User(name.to_owned())),
-        Some(("group", name)) if !name.is_empty() => Ok(Who::Group(name.to_owned())),
-        None | Some(_) => Err(format!("'{rule}' is none of root, user:NAME, group:NAME")),
+        Some(("user", name)) if is_account(name) => Ok(Who::User(name.to_owned())),
+        Some(("group", name)) if is_account(name) => Ok(Who::Group(name.to_owned())),
+        None | Some(_) => Err(format!("'{}' is none of root, user:NAME, group:NAME", rule.escape_debug())),
     };
-    rules.iter().filter_map(|rule| c.check(key, who(rule).map(Some), None)).collect()
+    c.list(key, rules, who).map_or_else(|| BTreeSet::from([default]), BTreeSet::from_iter)
 }
 
-fn read_peer(c: &mut Checker, index: usize, peer: raw::Peer) -> Option<PeerConfig> {
-    let label = peer.name.clone().unwrap_or_else(|| format!("number {}", index + 1));
+/// Whether a user or a group can be called so.
+fn is_account(name: &str) -> bool {
+    !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '$' | '@'))
+}
+
+fn peers(c: &mut Checker, written: Vec<(raw::Peer, Place)>) -> Vec<PeerConfig> {
+    let mut read: Vec<(PeerConfig, Place)> = Vec::new();
+    for (number, (peer, place)) in (1..).zip(written) {
+        if let Some(peer) = peer_of(c, number, peer, &place) {
+            read.push((peer, place));
+        }
+    }
+    check_peers(c, &read);
+    read.into_iter().map(|(peer, _)| peer).collect()
+}
+
+fn peer_of(c: &mut Checker, number: usize, peer: raw::Peer, place: &Place) -> Option<PeerConfig> {
+    let label =
+        peer.name.as_ref().map_or_else(|| format!("number {number}"), |name| name.value.escape_debug().to_string());
     let at = |key: &str| format!("peer {label}, {key}");
-    let key = c.check(&at("id"), peer_id::parse(&peer.id).map(Some).map_err(|error| error.to_string()), None);
-    let name = peer.name.unwrap_or_else(|| peer.id.clone());
-    c.check(&at("name"), check_name(&name), ());
-    let mut addresses = Vec::new();
-    for text in &peer.addresses {
-        addresses.extend(c.check(&at("addresses"), read_address(text).map(Some), None));
+    if peer.id.is_none() {
+        c.complain(place, &format!("peer {label}"), "it has no id: see 'cryprq status' on the other host");
     }
-    let mut allowed_ips: Vec<IpNet> = Vec::new();
-    for text in &peer.allowed_ips {
-        allowed_ips.extend(c.check(&at("allowed_ips"), read_prefix(text).map(Some), None));
-    }
-    let psk = peer.psk_file.and_then(|file| c.check(&at("psk_file"), read_psk_file(Path::new(&file)).map(Some), None));
-    let require_chain = if peer.require_chain { ChainRule::Required } else { ChainRule::Optional };
-    Some(PeerConfig { key: key?, name, addresses, allowed_ips, psk, require_chain, up: peer.up.unwrap_or(true) })
+    let id = peer.id.as_ref().map(|id| id.value.clone());
+    let key = c.text(&at("id"), peer.id, |text| peer_id::parse(text).map_err(|error| error.to_string()));
+    let name = c.text(&at("name"), peer.name, name);
+    let address = |text: &str| key.map_or_else(|| read_address(text), |key| read_peer_address(text, key));
+    Some(PeerConfig {
+        addresses: c.list(&at("addresses"), peer.addresses, address).unwrap_or_default(),
+        allowed_ips: c.list(&at("allowed_ips"), peer.allowed_ips, read_prefix).unwrap_or_default(),
+        psk_file: peer.psk_file.as_ref().map(|file| PathBuf::from(&file.value)),
+        psk: c.text(&at("psk_file"), peer.psk_file, |file| read_psk_file(Path::new(file))),
+        require_chain: match peer.require_chain {
+            Some(Located { value: true, .. }) => ChainRule::Required,
+            Some(_) | None => ChainRule::Optional,
+        },
+        up: peer.up.is_none_or(|up| up.value),
+        key: key?,
+        name: name.or(id)?,
+    })
 }
 
 fn read_psk_file(path: &Path) -> Result<Psk, String> {
@@ -142,20 +222,24 @@ fn read_psk_file(path: &Path) -> Result<Psk, String> {
     read_psk(&text).map_err(|error| format!("{}: {error}", path.display()))
 }
 
-fn check_peers(c: &mut Checker, peers: &[PeerConfig]) {
-    let mut keys = BTreeMap::new();
-    let mut names = BTreeMap::new();
+fn check_peers(c: &mut Checker, peers: &[(PeerConfig, Place)]) {
+    let (mut keys, mut names) = (BTreeMap::new(), BTreeSet::new());
     let mut prefixes: BTreeMap<IpNet, &str> = BTreeMap::new();
-    for peer in peers {
+    for (peer, place) in peers {
+        let label = format!("peer {}", peer.name);
         if let Some(other) = keys.insert(peer.key, &peer.name) {
-            c.0.push(format!("peer {}: the same id as peer {other}", peer.name));
+            c.complain(place, &label, format!("the same id as peer {other}"));
         }
-        if names.insert(&peer.name, ()).is_some() {
-            c.0.push(format!("peer {}: the name stands twice", peer.name));
+        if !names.insert(&peer.name) {
+            c.complain(place, &label, "the name stands twice");
         }
         for prefix in peer.allowed_ips.iter().map(IpNet::trunc) {
             if let Some(other) = prefixes.insert(prefix, &peer.name).filter(|other| *other != peer.name) {
-                c.0.push(format!("peer {}, allowed_ips: {prefix} belongs to peer {other} already", peer.name));
+                c.complain(
+                    place,
+                    &format!("{label}, allowed_ips"),
+                    format!("{prefix} belongs to peer {other} already"),
+                );
             }
         }
     }

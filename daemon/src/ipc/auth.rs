@@ -1,7 +1,7 @@
 //! Who may do what: by the kernel's word about the caller, asked again for each request that changes something.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use cryprq_ipc_proto::error::{ErrorBody, ErrorCode};
 use cryprq_ipc_proto::message::Request;
@@ -18,17 +18,22 @@ pub struct Caller {
     pub credentials: Option<Credentials>,
 }
 
-/// The rules.
+/// The rules, shared by all clones.
 #[derive(Clone, Debug)]
 pub struct Authority {
-    access: Arc<Access>,
+    access: Arc<RwLock<Access>>,
     group: String,
 }
 
 impl Authority {
     /// Rules of the configuration; `group` is the one that a refusal tells people to join.
     pub fn new(access: Access, group: String) -> Self {
-        Self { access: Arc::new(access), group }
+        Self { access: Arc::new(RwLock::new(access)), group }
+    }
+
+    /// Judges by other rules from now on.
+    pub fn set_access(&self, access: Access) {
+        *self.access.write().unwrap_or_else(PoisonError::into_inner) = access;
     }
 
     /// Whether the caller may make this request now.
@@ -41,12 +46,13 @@ impl Authority {
         let Some(credentials) = &caller.credentials else {
             return Err(refused("the system does not say who you are".into()));
         };
-        if credentials.uid == 0 || self.rules(tier).iter().any(|rule| matches(rule, credentials, tier)) {
+        let rules = self.rules(tier);
+        if credentials.uid == 0 || rules.iter().any(|rule| matches(rule, credentials, tier)) {
             return Ok(());
         }
         let message =
             format!("user {} may not '{}', which needs the right to {}", credentials.uid, request.name(), tier.name());
-        let hint = if self.rules(tier).contains(&Who::Group(self.group.clone())) {
+        let hint = if rules.contains(&Who::Group(self.group.clone())) {
             format!("sudo usermod -aG {} $USER, then log in again", self.group)
         } else {
             format!("sudo cryprq {}", request.name())
@@ -54,11 +60,12 @@ impl Authority {
         Err(refused(message).hint(hint))
     }
 
-    fn rules(&self, tier: Tier) -> &BTreeSet<Who> {
+    fn rules(&self, tier: Tier) -> BTreeSet<Who> {
+        let access = self.access.read().unwrap_or_else(PoisonError::into_inner);
         match tier {
-            Tier::Observe => &self.access.observe,
-            Tier::Operate => &self.access.operate,
-            Tier::Admin => &self.access.admin,
+            Tier::Observe => access.observe.clone(),
+            Tier::Operate => access.operate.clone(),
+            Tier::Admin => access.admin.clone(),
         }
     }
 }

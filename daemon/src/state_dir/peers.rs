@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::file::{self, VERSION};
 use super::{StateDir, StateError};
 use crate::config::PeerConfig;
-use crate::config::peer::{check_name, read_address, read_prefix, read_psk};
+use crate::config::peer::{check_name, read_peer_address, read_prefix, read_psk};
 
 const FILE: &str = "peers.toml";
 
@@ -72,11 +72,13 @@ impl Entry {
 
     fn read(&self) -> Result<PeerConfig, String> {
         check_name(&self.name)?;
+        let key = peer_id::parse(&self.id).map_err(|error| error.to_string())?;
         Ok(PeerConfig {
-            key: peer_id::parse(&self.id).map_err(|error| error.to_string())?,
+            key,
             name: self.name.clone(),
-            addresses: self.addresses.iter().map(|text| read_address(text)).collect::<Result<_, _>>()?,
+            addresses: self.addresses.iter().map(|text| read_peer_address(text, key)).collect::<Result<_, _>>()?,
             allowed_ips: self.allowed_ips.iter().map(|text| read_prefix(text)).collect::<Result<_, _>>()?,
+            psk_file: None,
             psk: self.psk.as_ref().map(|psk| read_psk(psk.expose().as_bytes())).transpose()?,
             require_chain: if self.require_chain { ChainRule::Required } else { ChainRule::Optional },
             up: self.up,

@@ -44,6 +44,8 @@ impl Supervisor {
                 let peers = slots.iter().filter_map(|slot| self.peers.get(slot)).map(status::peer_status).collect();
                 return Ok(Answer::Now(Reply::Peers { peers }));
             }
+            Request::Config {} => return Ok(Answer::Now(Reply::Config { toml: self.shown_config() })),
+            Request::Reload {} => return Ok(Answer::Now(self.reload().await?)),
             Request::Ping { peer } => return Ok(Answer::Later(self.ping(peer)?)),
             Request::Up { peer } => self.want(peer.as_deref(), Want::Up).await?,
             Request::Down { peer } => self.want(peer.as_deref(), Want::Down).await?,
@@ -86,9 +88,7 @@ impl Supervisor {
             | Request::Invite { .. }
             | Request::InviteList {}
             | Request::InviteCancel { .. }
-            | Request::Join { .. }
-            | Request::Config {}
-            | Request::Reload {} => {
+            | Request::Join { .. } => {
                 return Err(ErrorBody::new(ErrorCode::Unsupported, "this daemon does not do that yet"));
             }
         }

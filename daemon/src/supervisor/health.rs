@@ -23,6 +23,8 @@ pub(super) enum Fault {
     GroupMissing,
     /// Secrets may be swapped out.
     SecretsNotLocked,
+    /// The configuration was refused when it was read again.
+    ConfigRefused,
     /// A file of the state folder could not be written.
     StateNotSaved,
     /// A file of the state folder was damaged and is not used.
@@ -40,6 +42,7 @@ impl Fault {
             Self::ChainResetNeeded => "chain_reset_needed",
             Self::GroupMissing => "group_missing",
             Self::SecretsNotLocked => "secrets_not_locked",
+            Self::ConfigRefused => "config_refused",
             Self::StateNotSaved => "state_not_saved",
             Self::StateDamaged => "state_damaged",
         }
@@ -139,6 +142,7 @@ mod tests {
             Fault::ChainResetNeeded,
             Fault::GroupMissing,
             Fault::SecretsNotLocked,
+            Fault::ConfigRefused,
             Fault::StateNotSaved,
             Fault::StateDamaged,
         ];

@@ -9,6 +9,8 @@ mod peer;
 mod peers;
 mod pings;
 mod rates;
+mod reload;
+mod revision;
 mod status;
 mod surroundings;
 mod wall_clock;
@@ -19,6 +21,7 @@ pub use surroundings::{Environment, Surroundings};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,7 +41,7 @@ use os::network::{Changes, Network};
 use tokio::sync::mpsc;
 
 use crate::config::{Config, OwnIpv4};
-use crate::ipc::Call;
+use crate::ipc::{Authority, Call};
 use crate::logging::LogLevel;
 use crate::state_dir::{StateDir, StateError};
 use health::{Fault, Health, News};
@@ -53,6 +56,10 @@ const LOOK: Duration = Duration::from_secs(5);
 pub struct Parts {
     /// The configuration.
     pub config: Config,
+    /// Where it is read from.
+    pub config_file: PathBuf,
+    /// Who may do what; reloading changes it.
+    pub authority: Authority,
     /// Times and numbers of all tunnels.
     pub limits: TunnelLimits,
     /// Our identity.
@@ -110,6 +117,8 @@ impl OwnAddresses {
 /// The control task's state.
 pub struct Supervisor {
     config: Config,
+    config_file: PathBuf,
+    authority: Authority,
     limits: TunnelLimits,
     identity: Arc<Identity>,
     store: Arc<dyn SecretStore>,
@@ -152,6 +161,8 @@ impl Supervisor {
         let wishes = state.wishes().or_else(|error| usable(&mut health, "wishes.toml", error))?;
         let mut supervisor = Self {
             config,
+            config_file: parts.config_file,
+            authority: parts.authority,
             limits,
             identity,
             store,
@@ -192,7 +203,7 @@ impl Supervisor {
             let wish = wishes.get(&peer.key).copied();
             supervisor.enter(peer, origin, wish).await?;
         }
-        supervisor.set_router().await?;
+        supervisor.set_router(&BTreeSet::new()).await?;
         let slots: Vec<_> = supervisor.peers.iter().map(|(slot, peer)| (*slot, peer.wanted())).collect();
         for (slot, want) in slots {
             supervisor.set_wanted(slot, want).await;
@@ -212,41 +223,22 @@ impl Supervisor {
         }
     }
 
-    /// Builds the router's snapshot anew, and routes every prefix of a peer to the interface and no other.
-    async fn set_router(&mut self) -> anyhow::Result<()> {
+    /// Builds the router's snapshot anew, without some peers, and routes every prefix of the others to the interface
+    /// and nothing else.
+    async fn set_router(&mut self, except: &BTreeSet<PeerSlot>) -> anyhow::Result<()> {
         let direct = self.surroundings.direct();
         let mut router = Router::new(self.own.all(), self.config.listen.iter().copied(), direct);
-        for (slot, peer) in &self.peers {
+        let peers = || self.peers.iter().filter(|(slot, _)| !except.contains(slot));
+        for (slot, peer) in peers() {
             router.add_peer(*slot, &peer.config.allowed_ips)?;
         }
+        let prefixes = peers().flat_map(|(_, peer)| &peer.config.allowed_ips);
+        let prefixes: BTreeSet<_> = prefixes.map(ipnet::IpNet::trunc).collect();
         self.plane.set_router(Arc::new(router));
         if let Some(interface) = &mut self.interface {
-            let prefixes = self.peers.values().flat_map(|peer| &peer.config.allowed_ips);
-            let prefixes: BTreeSet<_> = prefixes.map(ipnet::IpNet::trunc).collect();
             interface.set_routes(prefixes).await?;
         }
         Ok(())
-    }
-
-    /// Takes over an IPv4 address that another host granted, now and at the next start; `None` goes back to our own.
-    ///
-    /// # Errors
-    /// When the configuration names the address, or it cannot be kept or set.
-    pub async fn set_own_ipv4(&mut self, granted: Option<Ipv4Addr>) -> anyhow::Result<()> {
-        anyhow::ensure!(
-            self.config.address == OwnIpv4::Derived,
-            "network.address in the configuration decides about this host's IPv4 address"
-        );
-        self.state.set_own_ipv4(granted)?;
-        self.readdress(OwnAddresses::new(&self.config, self.identity.public(), granted)).await
-    }
-
-    async fn readdress(&mut self, own: OwnAddresses) -> anyhow::Result<()> {
-        if let Some(interface) = &mut self.interface {
-            interface.set_ipv4(self.own.ipv4, own.ipv4).await?;
-        }
-        self.own = own;
-        self.set_router().await
     }
 
     /// Runs until `stop` completes.

@@ -85,7 +85,7 @@ impl Supervisor {
                 self.judge_surroundings();
                 if moved {
                     tracing::info!("the network changed");
-                    if let Err(error) = self.set_router().await {
+                    if let Err(error) = self.set_router(&BTreeSet::new()).await {
                         tracing::warn!(%error, "the routes could not be set");
                     }
                     self.net.kick().await;

@@ -19,10 +19,10 @@ const MESSAGES: u64 = 8;
 fn main() -> anyhow::Result<()> {
     os::harden::at_start()?;
     let arguments: Vec<_> = std::env::args().skip(1).collect();
-    let [_, config, _, runtime_dir] = &arguments[..] else { bail!("usage: --config FILE --runtime-dir FOLDER") };
-    let config = Config::load(Path::new(config))?;
+    let [_, file, _, runtime_dir] = &arguments[..] else { bail!("usage: --config FILE --runtime-dir FOLDER") };
+    let config = Config::load(Path::new(file))?;
     let log = logging::start(&config.log_level);
-    let prepared = run::prepare(config, Path::new(runtime_dir))?;
+    let prepared = run::prepare(config, Path::new(file), Path::new(runtime_dir))?;
     os::harden::drop_capabilities().context("cannot give up rights")?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     runtime.block_on(async {

@@ -2,6 +2,7 @@
 
 mod health;
 mod peers;
+mod reload;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -24,16 +25,22 @@ use crate::{logging, state_dir};
 const A: &str = "12D3KooWD3eckifWpRn9wQpMG9R9hX3sD158z7EqHWmweQAJU5SA";
 const B: &str = "12D3KooWPjceQrSwdWXPyLLeABRXmuqt69Rg3sBYbU1Nft9HyQ6X";
 
-/// A store that knows how many secrets it holds.
+/// A store that knows how many secrets it holds, and may have room for no more.
 #[derive(Default)]
-struct Counting(Arc<AtomicUsize>);
+struct Counting {
+    held: Arc<AtomicUsize>,
+    full: Arc<AtomicBool>,
+}
 
 struct Counted(StoredSecret, Arc<AtomicUsize>);
 
 impl SecretStore for Counting {
     fn keep(&self, secret: SecretKey32) -> Result<StoredSecret, StoreError> {
-        self.0.fetch_add(1, Ordering::Relaxed);
-        Ok(StoredSecret::new(Box::new(Counted(HeapStore.keep(secret)?, Arc::clone(&self.0)))))
+        if self.full.load(Ordering::Relaxed) {
+            return Err(StoreError("the test's store is full".into()));
+        }
+        self.held.fetch_add(1, Ordering::Relaxed);
+        Ok(StoredSecret::new(Box::new(Counted(HeapStore.keep(secret)?, Arc::clone(&self.held)))))
     }
 }
 
@@ -52,6 +59,7 @@ impl Drop for Counted {
 struct Daemon {
     supervisor: Supervisor,
     secrets: Arc<AtomicUsize>,
+    store_full: Arc<AtomicBool>,
     _events: mpsc::Receiver<NetEvent>,
 }
 
@@ -76,7 +84,7 @@ async fn daemon_with(folder: &Path, config: &str, host: Oddities) -> anyhow::Res
     let config = Config::parse(config)?;
     let state = StateDir::open(folder)?;
     let store = Counting::default();
-    let secrets = Arc::clone(&store.0);
+    let (secrets, store_full) = (Arc::clone(&store.held), Arc::clone(&store.full));
     let seed = state.identity_seed()?;
     let identity = Arc::new(state_dir::identity(&seed, &store)?);
     let drops = Arc::new(DropCounters::default());
@@ -96,7 +104,9 @@ async fn daemon_with(folder: &Path, config: &str, host: Oddities) -> anyhow::Res
     let plane = Plane::start(PlaneParts { source, sink, wake, inbound, drops, clock: boottime })?;
     let own = OwnAddresses::new(&config, identity.public(), state.own_ipv4()?);
     let parts = Parts {
+        authority: Authority::new(config.access.clone(), config.group.clone()),
         config,
+        config_file: folder.with_file_name("cryprq.toml"),
         limits: TunnelLimits::default(),
         identity,
         store: Arc::new(store),
@@ -111,7 +121,7 @@ async fn daemon_with(folder: &Path, config: &str, host: Oddities) -> anyhow::Res
         group: host.group,
         log: logging::start("warn"),
     };
-    Ok(Daemon { supervisor: Supervisor::start(parts).await?, secrets, _events: events })
+    Ok(Daemon { supervisor: Supervisor::start(parts).await?, secrets, store_full, _events: events })
 }
 
 impl Daemon {

@@ -90,8 +90,8 @@ impl Host {
 }
 
 async fn meet(a: &mut Host, b: &mut Host, address: Multiaddr) {
-    a.net.allow(b.key, PeerSlot(1)).await;
-    b.net.allow(a.key, PeerSlot(1)).await;
+    a.net.allow(b.key, PeerSlot(1), Arc::default()).await;
+    b.net.allow(a.key, PeerSlot(1), Arc::default()).await;
     a.net.dial(b.key, vec![address]).await;
     assert_eq!(a.connected().await, Dialled::ByUs);
     assert_eq!(b.connected().await, Dialled::ByPeer);
@@ -129,18 +129,18 @@ async fn a_peer_that_starts_later_is_reached_by_itself() {
     let mut a = Host::new(3).await;
     // A port that nobody listens on yet.
     let port = std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    a.net.allow(key(4), PeerSlot(1)).await;
+    a.net.allow(key(4), PeerSlot(1), Arc::default()).await;
     a.net.dial(key(4), vec![format!("/ip4/127.0.0.1/tcp/{port}").parse().unwrap()]).await;
     a.next("a failed dial", |e| matches!(e, NetEvent::DialFailed { .. }).then_some(())).await;
     let (late, _events) = start(4, port);
-    late.allow(a.key, PeerSlot(1)).await;
+    late.allow(a.key, PeerSlot(1), Arc::default()).await;
     assert_eq!(a.connected().await, Dialled::ByUs);
 }
 
 #[tokio::test]
 async fn a_stranger_gets_nothing() {
     let (mut a, mut b) = (Host::new(5).await, Host::new(6).await);
-    a.net.allow(b.key, PeerSlot(1)).await;
+    a.net.allow(b.key, PeerSlot(1), Arc::default()).await;
     a.net.dial(b.key, vec![b.quic.clone()]).await;
     // The transport connects; the other side then closes it, and knows nothing of it.
     a.next("the refusal", |e| matches!(e, NetEvent::ConnectionDown { .. } | NetEvent::DialFailed { .. }).then_some(()))
@@ -154,14 +154,14 @@ async fn a_tunnel_that_keeps_asking_for_a_connection_does_not_make_us_hammer() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let nowhere: Multiaddr = format!("/ip4/127.0.0.1/tcp/{port}").parse().unwrap();
     let failed = |event| if let NetEvent::DialFailed { peer, .. } = event { Some(peer) } else { None };
-    a.net.allow(key(13), PeerSlot(1)).await;
+    a.net.allow(key(13), PeerSlot(1), Arc::default()).await;
     a.net.dial(key(13), vec![nowhere.clone()]).await;
     a.next("a refusal", failed).await;
     for _ in 0..100 {
         a.net.dial_another(key(13)).await;
     }
     // News come in order: what was tried meanwhile is told before the failure of another peer.
-    a.net.allow(key(16), PeerSlot(2)).await;
+    a.net.allow(key(16), PeerSlot(2), Arc::default()).await;
     a.net.dial(key(16), vec![nowhere]).await;
     let mut attempts = 0;
     while a.next("a refusal", failed).await != key(16) {
@@ -195,10 +195,10 @@ async fn a_peer_that_is_forbidden_later_is_cut_off() {
 async fn a_listener_survives_its_sessions() {
     let mut b = Host::new(9).await;
     let address = b.quic.clone();
-    b.net.allow(key(10), PeerSlot(1)).await;
+    b.net.allow(key(10), PeerSlot(1), Arc::default()).await;
     for _ in 0..20 {
         let mut a = Host::new(10).await;
-        a.net.allow(b.key, PeerSlot(1)).await;
+        a.net.allow(b.key, PeerSlot(1), Arc::default()).await;
         a.net.dial(b.key, vec![address.clone()]).await;
         assert_eq!(a.connected().await, Dialled::ByUs);
         assert_eq!(b.connected().await, Dialled::ByPeer);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use net::peer_id;
+use net::plane::PeerStats;
 use node::crypto::AwsLcKem;
 use node::handshake::{Capabilities, Params};
 use node::router::PeerSlot;
@@ -188,8 +189,9 @@ impl Supervisor {
         let slot = PeerSlot(self.next_slot);
         self.next_slot = self.next_slot.checked_add(1).context("no peer can be added before a restart")?;
         tracing::debug!(peer = slot.0, id = peer_id::format(config.key), name = config.name, "a peer");
-        let carrier = self.net.allow(config.key, slot).await;
-        let stats = self.plane.add_peer(slot, carrier);
+        let stats = Arc::new(PeerStats::default());
+        let carrier = self.net.allow(config.key, slot, Arc::clone(&stats)).await;
+        self.plane.add_peer(slot, carrier, Arc::clone(&stats));
         let tunnel = Tunnel::new(tunnel, Box::new(SystemRandom), boottime());
         self.slots.insert(config.key, slot);
         let peer = Peer {

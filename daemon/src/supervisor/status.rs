@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use cryprq_ipc_proto::message::{Addresses, PathStatus, PeerStatus, Status};
 use net::peer_id;
+use node::drops::DropCounters;
 use os::clock::boottime;
 
 use super::Supervisor;
@@ -11,7 +12,6 @@ use super::peer::Peer;
 
 impl Supervisor {
     pub(super) fn status(&self) -> Status {
-        let drops = self.plane.drops().snapshot();
         Status {
             version: env!("CARGO_PKG_VERSION").into(),
             peer_id: peer_id::format(self.identity.public()),
@@ -22,7 +22,7 @@ impl Supervisor {
             ingress: self.config.ingress.name().into(),
             listen: self.listening.iter().map(ToString::to_string).collect(),
             health: self.health.items(),
-            drops: drops.into_iter().map(|(reason, count)| (reason.name().to_owned(), count)).collect(),
+            drops: named(self.plane.drops()),
             peers: self.peers.values().map(peer_status).collect(),
         }
     }
@@ -59,12 +59,17 @@ pub(super) fn peer_status(peer: &Peer) -> PeerStatus {
         tx_packets: peer.stats.tx_packets(),
         rx_bps,
         tx_bps,
-        drops: BTreeMap::new(),
+        drops: named(peer.stats.drops()),
         allowed_ips: peer.config.allowed_ips.iter().map(ToString::to_string).collect(),
         psk: peer.psk.is_some(),
         chain_resets: peer.chain_resets,
         failures: tunnel.failures.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect::<BTreeMap<_, _>>(),
     }
+}
+
+/// What was counted, by the reasons' names.
+fn named(drops: &DropCounters) -> BTreeMap<String, u64> {
+    drops.snapshot().into_iter().map(|(reason, count)| (reason.name().to_owned(), count)).collect()
 }
 
 /// When that was by the wall clock, RFC 3339.

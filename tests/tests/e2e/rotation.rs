@@ -14,10 +14,14 @@ use super::{B_QUIC, logs, pair};
 
 const ROTATIONS: u64 = 1000;
 
-/// The daemon's drops but for what its own kernel says to neighbours that are not there.
+/// The daemon's drops and its peer's, but for what its own kernel says to neighbours that are not there.
 fn drops(daemon: &Daemon) -> Result<Value> {
-    let mut drops = daemon.ask("status")?["drops"].take();
-    drops.as_object_mut().context("no drops")?.remove("out_link_scope");
+    let mut status = daemon.ask("status")?;
+    let peers = status["peers"][0]["drops"].as_object().context("no drops of the peer")?.clone();
+    let mut drops = status["drops"].take();
+    let all = drops.as_object_mut().context("no drops")?;
+    all.remove("out_link_scope");
+    all.extend(peers);
     Ok(drops)
 }
 

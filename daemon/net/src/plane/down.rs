@@ -47,7 +47,6 @@ pub(super) struct Host {
     pub(super) sink: Box<dyn PacketSink>,
     /// For a sink that takes super-packets.
     pub(super) merger: Option<Merger>,
-    pub(super) drops: Arc<DropCounters>,
 }
 
 impl Down {
@@ -87,54 +86,56 @@ impl Down {
     fn open(&mut self, receiver: &mut Receiver, batch: &mut InboundBatch) {
         let Some(slot) = batch.slot else { return };
         let (tables, now) = (Arc::clone(&self.tables), (self.clock)());
-        let router = tables.router();
+        let (router, peers) = (tables.router(), tables.peers());
+        let peer = peers.get(&slot);
+        let drops = peer.map_or(&*self.drops, |peer| peer.stats.drops());
         let (mut authentic, mut packets, mut bytes) = (false, 0, 0);
         for number in 0..batch.len() {
             let frame = batch.range(number);
             match receiver.receive(now, &mut batch.arena_mut()[frame.clone()], Origin::Stream(slot), &router) {
                 Ok(received) => {
                     authentic = true;
-                    if let Some((length, checksum)) = self.take_note(received, now) {
+                    if let Some((length, checksum)) = take_note(&self.reports, received, now, drops) {
                         let start = frame.start + HEADER_LEN;
-                        self.host.take(batch.arena_mut(), start..start + length, checksum);
+                        self.host.take(batch.arena_mut(), start..start + length, checksum, drops);
                         (packets, bytes) = (packets + 1, bytes + length as u64);
                     }
                 }
-                Err(reason) => self.drops.count(reason),
+                Err(reason) => drops.count(reason),
             }
         }
-        self.host.flush(batch.arena());
+        self.host.flush(batch.arena(), drops);
         if authentic {
             self.reports.push(slot, Report::Received { at: now });
         }
         if packets > 0
-            && let Some(peer) = tables.peers().get(&slot)
+            && let Some(peer) = peer
         {
             peer.stats.count_rx(packets, bytes);
         }
     }
+}
 
-    /// Reports what an authentic frame says to the tunnel; gives the length of the packet that it holds, if any.
-    fn take_note(&self, received: Received<'_>, now: Time) -> Option<(usize, Checksum)> {
-        let Received { slot, epoch, arrival, content } = received;
-        if arrival == Arrival::First {
-            self.reports.push(slot, Report::FirstFrame { epoch });
-        }
-        match content {
-            Ok(Content::Packet(packet, checksum)) => return Some((packet.len(), checksum)),
-            Ok(Content::Empty) => {}
-            Ok(Content::Probe(token)) => self.reports.push(slot, Report::ProbeReceived { token }),
-            Ok(Content::ProbeAck(token)) => self.reports.push(slot, Report::ProbeAcked { token, at: now }),
-            Err(reason) => self.drops.count(reason),
-        }
-        None
+/// Reports what an authentic frame says to the tunnel; gives the length of the packet that it holds, if any.
+fn take_note(reports: &Reports, received: Received<'_>, now: Time, drops: &DropCounters) -> Option<(usize, Checksum)> {
+    let Received { slot, epoch, arrival, content } = received;
+    if arrival == Arrival::First {
+        reports.push(slot, Report::FirstFrame { epoch });
     }
+    match content {
+        Ok(Content::Packet(packet, checksum)) => return Some((packet.len(), checksum)),
+        Ok(Content::Empty) => {}
+        Ok(Content::Probe(token)) => reports.push(slot, Report::ProbeReceived { token }),
+        Ok(Content::ProbeAck(token)) => reports.push(slot, Report::ProbeAcked { token, at: now }),
+        Err(reason) => drops.count(reason),
+    }
+    None
 }
 
 impl Host {
     /// Takes the packet at `at` of `arena`; it is written at the next [`Self::flush`] at the latest.
-    fn take(&mut self, arena: &mut [u8], at: Range<usize>, checksum: Checksum) {
-        let Self { sink, merger, drops } = self;
+    fn take(&mut self, arena: &mut [u8], at: Range<usize>, checksum: Checksum, drops: &DropCounters) {
+        let Self { sink, merger } = self;
         if let Some(merger) = merger {
             return merger.push(arena, at, checksum, |merged| write_merged(&mut **sink, merged, arena, drops));
         }
@@ -149,8 +150,8 @@ impl Host {
         }
     }
 
-    fn flush(&mut self, arena: &[u8]) {
-        let Self { sink, merger, drops } = self;
+    fn flush(&mut self, arena: &[u8], drops: &DropCounters) {
+        let Self { sink, merger } = self;
         if let Some(merger) = merger {
             merger.flush(|merged| write_merged(&mut **sink, merged, arena, drops));
         }

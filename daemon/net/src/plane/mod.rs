@@ -134,7 +134,7 @@ pub struct PlaneParts {
     pub wake: Wake,
     /// Frames of the carriers.
     pub inbound: Arc<Inbound>,
-    /// Drops of packets and frames.
+    /// Drops of packets and frames that belong to no peer.
     pub drops: Arc<DropCounters>,
     /// The clock that counts sleep.
     pub clock: fn() -> Time,
@@ -183,7 +183,7 @@ impl Plane {
             clock,
         };
         let merger = sink.merge_rule().map(Merger::new);
-        let host = down::Host { sink, merger, drops: Arc::clone(&drops) };
+        let host = down::Host { sink, merger };
         let down = down::Down { host, tables, reports, drops, clock, inbound, commands: receiver };
         plane.threads.push(std::thread::Builder::new().name("cryprq-up".into()).spawn(move || up.run())?);
         plane.threads.push(std::thread::Builder::new().name("cryprq-down".into()).spawn(move || down.run())?);
@@ -196,8 +196,8 @@ impl Plane {
     }
 
     /// Enters a peer.
-    pub fn add_peer(&self, slot: PeerSlot, carrier: Arc<dyn Carrier>) -> Arc<PeerStats> {
-        self.tables.add_peer(slot, carrier)
+    pub fn add_peer(&self, slot: PeerSlot, carrier: Arc<dyn Carrier>, stats: Arc<PeerStats>) {
+        self.tables.add_peer(slot, carrier, stats);
     }
 
     /// Says what to seal a peer's packets with; `None` drops them.
@@ -253,12 +253,14 @@ impl Plane {
 
     fn send_one(&self, slot: PeerSlot, seal: impl Fn(&Sealer, Time, &mut FrameBatch) -> Result<(), DropReason>) {
         let Some(peer) = self.tables.peer(slot) else { return };
-        let Some(sealer) = peer.sealer.load_full() else { return self.drops.count(DropReason::OutPeerDown) };
+        let Some(sealer) = peer.sealer.load_full() else {
+            return peer.stats.drops().count(DropReason::OutPeerDown);
+        };
         let mut frames = self.control_frames.lock().unwrap_or_else(PoisonError::into_inner);
         frames.clear();
         match seal(&sealer, (self.clock)(), &mut frames) {
             Ok(()) => peer.carrier.send(&frames),
-            Err(reason) => self.drops.count(reason),
+            Err(reason) => peer.stats.drops().count(reason),
         }
     }
 
@@ -267,7 +269,7 @@ impl Plane {
         &self.reports
     }
 
-    /// Drops of packets and frames.
+    /// Drops of packets and frames that belong to no peer.
     pub fn drops(&self) -> &Arc<DropCounters> {
         &self.drops
     }

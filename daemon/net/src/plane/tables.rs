@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use node::drops::DropCounters;
 use node::epoch::Sealer;
 use node::router::{PeerSlot, Router};
 
@@ -23,17 +24,18 @@ pub struct PeerPlane {
     pub sealer: ArcSwapOption<Sealer>,
     /// What carries the frames.
     pub carrier: Arc<dyn Carrier>,
-    /// What was carried.
+    /// What was carried and lost.
     pub stats: Arc<PeerStats>,
 }
 
-/// What one peer's tunnel carried.
+/// What one peer's tunnel carried and lost.
 #[derive(Debug, Default)]
 pub struct PeerStats {
     rx_bytes: AtomicU64,
     tx_bytes: AtomicU64,
     rx_packets: AtomicU64,
     tx_packets: AtomicU64,
+    drops: DropCounters,
 }
 
 impl PeerStats {
@@ -55,6 +57,11 @@ impl PeerStats {
     /// Packets sealed.
     pub fn tx_packets(&self) -> u64 {
         self.tx_packets.load(Ordering::Relaxed)
+    }
+
+    /// Packets and frames of this peer that were dropped.
+    pub const fn drops(&self) -> &DropCounters {
+        &self.drops
     }
 
     pub(super) fn count_rx(&self, packets: u64, bytes: u64) {
@@ -85,15 +92,13 @@ impl Tables {
         self.router.store(router);
     }
 
-    pub(super) fn add_peer(&self, slot: PeerSlot, carrier: Arc<dyn Carrier>) -> Arc<PeerStats> {
-        let stats = Arc::new(PeerStats::default());
-        let peer = Arc::new(PeerPlane { sealer: ArcSwapOption::empty(), carrier, stats: Arc::clone(&stats) });
+    pub(super) fn add_peer(&self, slot: PeerSlot, carrier: Arc<dyn Carrier>, stats: Arc<PeerStats>) {
+        let peer = Arc::new(PeerPlane { sealer: ArcSwapOption::empty(), carrier, stats });
         self.peers.rcu(|peers| {
             let mut peers = BTreeMap::clone(peers);
             peers.insert(slot, Arc::clone(&peer));
             peers
         });
-        stats
     }
 
     /// Takes a peer out, and gives what shows when the last loop has let go of its key.

@@ -55,6 +55,7 @@ impl Carrier for Wire {
 
 struct Host {
     plane: Plane,
+    peer: Arc<PeerStats>,
     packets: StdSender<Option<Vec<u8>>>,
     delivered: StdReceiver<Vec<u8>>,
     inbound: Arc<Inbound>,
@@ -78,7 +79,7 @@ fn host(own: &str, peer: &str) -> Host {
     let mut router = Router::new([own.parse().unwrap()], [], []);
     router.add_peer(PEER, &[format!("{peer}/32").parse().unwrap()]).unwrap();
     plane.set_router(Arc::new(router));
-    Host { plane, packets, delivered, inbound }
+    Host { plane, peer: Arc::default(), packets, delivered, inbound }
 }
 
 fn keys() -> (Sealer, Opener) {
@@ -112,8 +113,8 @@ const B: [u8; 4] = [10, 86, 0, 2];
 /// A sends to B with one key; B receives with it.
 fn joined() -> (Host, Host) {
     let (a, b) = (host("10.86.0.1", "10.86.0.2"), host("10.86.0.2", "10.86.0.1"));
-    a.plane.add_peer(PEER, Arc::new(Wire(Arc::downgrade(&b.inbound))));
-    b.plane.add_peer(PEER, Arc::new(Wire(Arc::downgrade(&a.inbound))));
+    a.plane.add_peer(PEER, Arc::new(Wire(Arc::downgrade(&b.inbound))), Arc::clone(&a.peer));
+    b.plane.add_peer(PEER, Arc::new(Wire(Arc::downgrade(&a.inbound))), Arc::clone(&b.peer));
     let (sealer, opener) = keys();
     b.plane.install(PEER, opener);
     a.plane.set_sealer(PEER, Some(Arc::new(sealer)));
@@ -155,8 +156,24 @@ fn packets_without_a_key_or_a_peer_are_dropped_and_counted() {
     a.plane.set_sealer(PEER, None);
     a.packets.send(Some(packet(A, B, 1))).unwrap();
     a.packets.send(Some(packet(A, [10, 99, 0, 1], 1))).unwrap();
-    wait_for("two drops", || a.plane.drops().total() == 2);
-    assert_eq!(a.plane.drops().snapshot(), [(DropReason::OutNoPeer, 1), (DropReason::OutPeerDown, 1)]);
+    wait_for("two drops", || a.plane.drops().total() + a.peer.drops().total() == 2);
+    assert_eq!(a.plane.drops().snapshot(), [(DropReason::OutNoPeer, 1)]);
+    assert_eq!(a.peer.drops().snapshot(), [(DropReason::OutPeerDown, 1)]);
+}
+
+#[test]
+fn what_a_peer_sends_in_vain_is_counted_with_that_peer() {
+    let (a, b) = joined();
+    // A source that does not belong to A, and a destination that does not belong to B.
+    a.packets.send(Some(packet([10, 86, 0, 9], B, 1))).unwrap();
+    wait_for("the foreign source", || b.peer.drops().get(DropReason::SourceNotAllowed) == 1);
+    let mut batch = b.inbound.spare();
+    (batch.slot, batch.stats) = (Some(PEER), Some(Arc::clone(&b.peer)));
+    batch.push(&[0xff; 40]);
+    b.inbound.push(batch);
+    wait_for("the nonsense", || b.peer.drops().get(DropReason::FrameType) == 1);
+    assert_eq!(b.plane.drops().total(), 0);
+    assert_eq!(b.peer.drops().total(), 2);
 }
 
 #[test]
@@ -184,5 +201,5 @@ fn probes_and_empty_frames_are_sent_by_the_control_task() {
         reports.contains(&(PEER, Report::ProbeReceived { token: [4; 8] }))
     });
     b.plane.send_probe_ack(PEER, [4; 8]);
-    assert_eq!(b.plane.drops().get(DropReason::OutPeerDown), 1, "this side has no key to answer with");
+    assert_eq!(b.peer.drops().get(DropReason::OutPeerDown), 1, "this side has no key to answer with");
 }

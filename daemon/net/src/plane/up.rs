@@ -68,17 +68,17 @@ impl Up {
                 if let Some((slot, sending)) = current.take() {
                     self.finish(slot, sending, frames);
                 }
-                let started = peers.get(&slot).and_then(|peer| Sending::to(peer, now));
-                let Some(started) = started else {
-                    self.drops.count(DropReason::OutPeerDown);
+                let peer = peers.get(&slot);
+                let Some(started) = peer.and_then(|peer| Sending::to(peer, now)) else {
+                    peer.map_or(&*self.drops, |peer| peer.stats.drops()).count(DropReason::OutPeerDown);
                     continue;
                 };
                 current = Some((slot, started));
             }
             if let Some((_, sending)) = &mut current
-                && let Err(reason) = sending.seal(&vnet, packet, frames, &self.drops)
+                && let Err(reason) = sending.seal(&vnet, packet, frames)
             {
-                self.drops.count(reason);
+                sending.peer.stats.drops().count(reason);
             }
         }
         if let Some((slot, sending)) = current {
@@ -125,13 +125,8 @@ impl<'p> Sending<'p> {
     }
 
     /// Seals one packet, or all that a super-packet stands for. A full batch is sent first.
-    fn seal(
-        &mut self,
-        vnet: &VnetHeader,
-        packet: &mut [u8],
-        frames: &mut FrameBatch,
-        drops: &DropCounters,
-    ) -> Result<(), DropReason> {
+    fn seal(&mut self, vnet: &VnetHeader, packet: &mut [u8], frames: &mut FrameBatch) -> Result<(), DropReason> {
+        let drops = self.peer.stats.drops();
         let checksum = match vnet.segmentation {
             Segmentation::None => self.sealer.finish_checksum(vnet, packet)?,
             Segmentation::TcpV4 | Segmentation::TcpV6 | Segmentation::Udp | Segmentation::Unknown(_) => {

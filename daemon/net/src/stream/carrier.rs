@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use futures::AsyncWriteExt;
 use libp2p::{PeerId, Stream};
-use node::drops::{DropCounters, DropReason};
+use node::drops::DropReason;
 use node::frame::FrameBatch;
 use node::time::Time;
 use tokio::sync::Notify;
 
 use super::DATA;
-use crate::plane::Carrier;
+use crate::plane::{Carrier, PeerStats};
 
 /// Several reads of a device with segmentation offload, each of up to four super-packets; what waits is bounded by
 /// [`MAX_WAIT`] as well.
@@ -25,7 +25,7 @@ const REOPEN_AFTER: Duration = Duration::from_millis(200);
 pub struct StreamCarrier {
     queue: Mutex<Queue>,
     ready: Notify,
-    drops: Arc<DropCounters>,
+    stats: Arc<PeerStats>,
     clock: fn() -> Time,
 }
 
@@ -45,8 +45,13 @@ struct Queued {
 
 impl StreamCarrier {
     /// A carrier whose frames go nowhere until the swarm drives it.
-    pub fn new(drops: Arc<DropCounters>, clock: fn() -> Time) -> Self {
-        Self { queue: Mutex::default(), ready: Notify::new(), drops, clock }
+    pub fn new(stats: Arc<PeerStats>, clock: fn() -> Time) -> Self {
+        Self { queue: Mutex::default(), ready: Notify::new(), stats, clock }
+    }
+
+    /// Where the peer's drops are counted.
+    pub(crate) fn stats(&self) -> Arc<PeerStats> {
+        Arc::clone(&self.stats)
     }
 
     /// Whether a connection to the peer stands; without one frames are dropped at once.
@@ -75,7 +80,7 @@ impl StreamCarrier {
                     stream = control.open_stream(peer, DATA).await.ok();
                 }
                 let Some(open) = &mut stream else {
-                    self.drops.add(DropReason::OutNoPath, frames);
+                    self.stats.drops().add(DropReason::OutNoPath, frames);
                     tokio::time::sleep(REOPEN_AFTER).await;
                     continue;
                 };
@@ -84,7 +89,7 @@ impl StreamCarrier {
                     Err(error) => Err(error),
                 };
                 if sent.is_err() {
-                    self.drops.add(DropReason::OutNoPath, frames);
+                    self.stats.drops().add(DropReason::OutNoPath, frames);
                     stream = None;
                 }
                 held_up = (self.clock)().saturating_since(started) > MAX_WAIT;
@@ -109,7 +114,7 @@ impl StreamCarrier {
             queue.spare.push(frame.bytes);
         }
         drop(queue);
-        self.drops.add(DropReason::OutStale, stale);
+        self.stats.drops().add(DropReason::OutStale, stale);
         taken
     }
 
@@ -125,7 +130,7 @@ impl Carrier for StreamCarrier {
         let mut queue = self.lock();
         if !queue.open {
             drop(queue);
-            self.drops.add(DropReason::OutNoPath, frames.len() as u64);
+            self.stats.drops().add(DropReason::OutNoPath, frames.len() as u64);
             return;
         }
         for frame in frames.frames() {
@@ -143,7 +148,7 @@ impl Carrier for StreamCarrier {
             queue.frames.push_back(Queued { at, bytes });
         }
         drop(queue);
-        self.drops.add(DropReason::OutQueueFull, dropped);
+        self.stats.drops().add(DropReason::OutQueueFull, dropped);
         self.ready.notify_one();
     }
 }
@@ -185,8 +190,8 @@ mod tests {
 
     #[test]
     fn a_full_queue_drops_its_oldest_and_a_slow_network_what_is_stale() {
-        let drops = Arc::new(DropCounters::default());
-        let carrier = StreamCarrier::new(Arc::clone(&drops), clock);
+        let stats = Arc::new(PeerStats::default());
+        let (carrier, drops) = (StreamCarrier::new(Arc::clone(&stats), clock), stats.drops());
         carrier.send(&frames(3));
         assert_eq!(drops.get(DropReason::OutNoPath), 3, "no connection, no queue");
         carrier.set_open(true);

@@ -7,6 +7,8 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use node::drops::{DropCounters, DropReason};
 use node::router::PeerSlot;
 
+use crate::plane::PeerStats;
+
 const MAX_BATCHES: usize = 64;
 
 /// Frames of one peer, one after another in one buffer. A spare batch has no peer yet.
@@ -14,6 +16,8 @@ const MAX_BATCHES: usize = 64;
 pub struct InboundBatch {
     /// Whose stream they came from.
     pub slot: Option<PeerSlot>,
+    /// Where that peer's drops are counted.
+    pub stats: Option<Arc<PeerStats>>,
     bytes: Vec<u8>,
     ends: Vec<usize>,
 }
@@ -52,7 +56,7 @@ impl InboundBatch {
     }
 
     fn clear(&mut self) {
-        self.slot = None;
+        (self.slot, self.stats) = (None, None);
         self.bytes.clear();
         self.ends.clear();
     }
@@ -92,7 +96,8 @@ impl Inbound {
         drop(queue);
         self.ready.notify_one();
         if let Some(dropped) = dropped {
-            self.drops.add(DropReason::InQueueFull, dropped.len() as u64);
+            let drops = dropped.stats.as_ref().map_or(&*self.drops, |stats| stats.drops());
+            drops.add(DropReason::InQueueFull, dropped.len() as u64);
         }
     }
 
@@ -151,6 +156,15 @@ mod tests {
         let batch = inbound.pop().unwrap();
         let seen: Vec<_> = (0..batch.len()).map(|number| &batch.arena()[batch.range(number)]).collect();
         assert_eq!(seen, [[1; 3], [101; 3]]);
+    }
+
+    #[test]
+    fn what_is_dropped_of_a_known_peer_is_counted_with_it() {
+        let (drops, stats) = (Arc::<DropCounters>::default(), Arc::<PeerStats>::default());
+        let inbound = Inbound::new(Arc::clone(&drops));
+        inbound.push(InboundBatch { stats: Some(Arc::clone(&stats)), ..batch(&[1, 2, 3]) });
+        (0..64).for_each(|mark| inbound.push(batch(&[mark])));
+        assert_eq!((stats.drops().get(DropReason::InQueueFull), drops.total()), (3, 0));
     }
 
     #[test]

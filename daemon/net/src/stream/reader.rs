@@ -1,12 +1,14 @@
 //! The receiving side of a data substream.
 
 use std::io;
+use std::sync::Arc;
 
 use futures::{AsyncRead, AsyncReadExt};
 use node::frame::MIN_FRAME;
 use node::router::PeerSlot;
 
 use super::Inbound;
+use crate::plane::PeerStats;
 
 const BUFFER: usize = 128 * 1024;
 
@@ -17,6 +19,7 @@ const BUFFER: usize = 128 * 1024;
 pub(crate) async fn read_frames(
     mut stream: impl AsyncRead + Unpin,
     slot: PeerSlot,
+    stats: &Arc<PeerStats>,
     inbound: &Inbound,
 ) -> io::Result<()> {
     let mut buffer = vec![0; BUFFER];
@@ -28,7 +31,7 @@ pub(crate) async fn read_frames(
         }
         filled += read;
         let mut batch = inbound.spare();
-        batch.slot = Some(slot);
+        (batch.slot, batch.stats) = (Some(slot), Some(Arc::clone(stats)));
         let mut rest = &buffer[..filled];
         while let Some((length, behind)) = rest.split_first_chunk::<2>() {
             let length = usize::from(u16::from_le_bytes(*length));
@@ -52,13 +55,11 @@ pub(crate) async fn read_frames(
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
 
     fn read(bytes: &[u8]) -> (io::Result<()>, Vec<usize>) {
         let inbound = Arc::new(Inbound::new(Arc::default()));
-        let result = futures::executor::block_on(read_frames(bytes, PeerSlot(1), &inbound));
+        let result = futures::executor::block_on(read_frames(bytes, PeerSlot(1), &Arc::default(), &inbound));
         inbound.push(inbound.spare());
         let mut lengths = Vec::new();
         while let Some(batch) = inbound.pop().filter(|batch| !batch.is_empty()) {

@@ -23,6 +23,7 @@ use node::tunnel::{AttemptId, Close, ConnectionId, Dialled};
 use tokio::sync::{mpsc, oneshot};
 use zeroize::Zeroizing;
 
+use crate::plane::PeerStats;
 use crate::stream::{Inbound, StreamCarrier};
 use task::Command;
 
@@ -158,7 +159,6 @@ pub enum NetEvent {
 #[derive(Clone)]
 pub struct Net {
     commands: mpsc::Sender<Command>,
-    drops: Arc<DropCounters>,
     clock: fn() -> Time,
 }
 
@@ -169,16 +169,16 @@ pub struct Net {
 pub fn start(config: NetConfig) -> Result<(Net, mpsc::Receiver<NetEvent>), NetError> {
     let (commands, command_queue) = mpsc::channel(COMMANDS);
     let (events, event_queue) = mpsc::channel(EVENTS);
-    let (drops, clock) = (Arc::clone(&config.drops), config.clock);
+    let clock = config.clock;
     let task = task::Task::new(config, command_queue, events)?;
     tokio::spawn(task.run());
-    Ok((Net { commands, drops, clock }, event_queue))
+    Ok((Net { commands, clock }, event_queue))
 }
 
 impl Net {
     /// Lets a peer connect, and gives what carries frames to it. Frames from it arrive under `slot`.
-    pub async fn allow(&self, peer: PeerKey, slot: PeerSlot) -> Arc<StreamCarrier> {
-        let carrier = Arc::new(StreamCarrier::new(Arc::clone(&self.drops), self.clock));
+    pub async fn allow(&self, peer: PeerKey, slot: PeerSlot, stats: Arc<PeerStats>) -> Arc<StreamCarrier> {
+        let carrier = Arc::new(StreamCarrier::new(stats, self.clock));
         self.send(Command::Allow { peer, slot, carrier: Arc::clone(&carrier) }).await;
         carrier
     }

@@ -330,9 +330,9 @@ impl Task {
 
     fn on_data_stream(&mut self, id: PeerId, stream: Stream) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
-        let (slot, inbound) = (peer.slot, Arc::clone(&self.inbound));
+        let (slot, stats, inbound) = (peer.slot, peer.carrier.stats(), Arc::clone(&self.inbound));
         let reader = tokio::spawn(async move {
-            if let Err(error) = read_frames(stream, slot, &inbound).await {
+            if let Err(error) = read_frames(stream, slot, &stats, &inbound).await {
                 tracing::debug!(%error, "a data substream ended");
             }
         });

@@ -7,7 +7,8 @@ use node::time::Time;
 #[cfg(target_os = "linux")]
 const CLOCK: ClockId = ClockId::CLOCK_BOOTTIME;
 #[cfg(target_os = "macos")]
-const CLOCK: ClockId = ClockId::CLOCK_MONOTONIC_RAW;
+// `nix` does not name it on this system.
+const CLOCK: ClockId = ClockId::from_raw(libc::CLOCK_MONOTONIC_RAW);
 
 /// Now, since the machine started.
 pub fn boottime() -> Time {

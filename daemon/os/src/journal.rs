@@ -6,6 +6,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
 use crate::files::FileError;
@@ -153,13 +155,17 @@ impl Journal {
     }
 }
 
-/// Takes the lock that one daemon holds on its state folder; it goes when the file is dropped, or with the process.
+/// A held lock; it goes when it is dropped, or with the process.
+#[derive(Debug)]
+pub struct Lock(#[expect(dead_code, reason = "held, never read")] Flock<File>);
+
+/// Takes the lock that one daemon holds on its state folder.
 ///
 /// # Errors
 /// [`FileError::Io`] of kind `WouldBlock` when another daemon has it.
-pub fn lock(path: &Path) -> Result<File, FileError> {
+pub fn lock(path: &Path) -> Result<Lock, FileError> {
     let io = |what| move |error| FileError::Io { what, path: path.to_owned(), error };
-    let mut file = OpenOptions::new()
+    let file = OpenOptions::new()
         .write(true)
         .create(true)
         .truncate(false)
@@ -167,14 +173,15 @@ pub fn lock(path: &Path) -> Result<File, FileError> {
         .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC)
         .open(path)
         .map_err(io("open"))?;
-    file.try_lock().map_err(|error| match error {
-        std::fs::TryLockError::WouldBlock => {
-            io("lock")(io::Error::new(io::ErrorKind::WouldBlock, "another cryprqd uses this state folder"))
-        }
-        std::fs::TryLockError::Error(error) => io("lock")(error),
+    let mut file = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| {
+        io("lock")(if error == Errno::EWOULDBLOCK {
+            io::Error::new(io::ErrorKind::WouldBlock, "another cryprqd uses this state folder")
+        } else {
+            error.into()
+        })
     })?;
     file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())).map_err(io("write"))?;
-    Ok(file)
+    Ok(Lock(file))
 }
 
 #[cfg(test)]

@@ -8,7 +8,6 @@ mod wishes;
 pub use file::StateError;
 pub use wishes::Wishes;
 
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -16,7 +15,7 @@ use anyhow::Context;
 use node::crypto::{Identity, RandomSource};
 use node::secret::{SecretKey32, SecretStore};
 use os::files;
-use os::journal::{self, Journal};
+use os::journal::{self, Journal, Lock};
 use os::random::SystemRandom;
 use zeroize::Zeroizing;
 
@@ -26,7 +25,7 @@ const SEED: usize = 32;
 #[derive(Debug)]
 pub struct StateDir {
     path: PathBuf,
-    _lock: File,
+    _lock: Lock,
 }
 
 impl StateDir {

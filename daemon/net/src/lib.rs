@@ -1,6 +1,6 @@
 //! How frames and handshakes reach the peer: the libp2p swarm, carrier A (frames on a stream), and the packet loops.
 //!
-//! * [`swarm`] owns connections for the daemon's whole life and dials the wanted peers for ever.
+//! * [`swarm`] owns connections for the daemon's whole life, dials the wanted peers for ever, and carries pairing.
 //! * [`stream`] carries sealed frames on `/cryprq/data/1`.
 //! * [`plane`] moves packets: plain threads, with the carrier behind one seam.
 

@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a test ends at what it did not expect")]
 #![expect(clippy::wildcard_enum_match_arm, reason = "a test waits for one kind of event")]
 
+mod pairing;
+
 use std::sync::Arc;
 use std::time::Duration;
 

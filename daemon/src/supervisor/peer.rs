@@ -64,6 +64,13 @@ impl Supervisor {
                 tracing::debug!(%address, "listening");
                 return self.listens(address);
             }
+            NetEvent::ListeningEnded(address) => {
+                tracing::debug!(%address, "not listening any more");
+                return self.listening.retain(|listening| *listening != address);
+            }
+            // No ticket is made here, so nobody has a reason to ask.
+            NetEvent::PairingAsked { stream, .. } => return self.net.answer_pairing(stream, None).await,
+            NetEvent::PairingAnswered { .. } | NetEvent::PairingFailed { .. } => return,
             NetEvent::ListenerFailed { address, error } => {
                 return self.does_not_listen(&address, &error);
             }

@@ -3,13 +3,14 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use libp2p::allow_block_list::{self, AllowedPeers};
 use libp2p::connection_limits::{self, ConnectionLimits};
 use libp2p::identity::Keypair;
 use libp2p::swarm::NetworkBehaviour;
 use libp2p::{Swarm, SwarmBuilder, identify, noise, ping, quic, tcp, yamux};
+use node::time::Time;
 
 use super::NetError;
+use super::admission::{Gate, GateEvent, Members, MembersOnly};
 
 const PENDING: u32 = 64;
 const PER_PEER: u32 = 4;
@@ -21,7 +22,8 @@ const PING: Duration = Duration::from_secs(15);
 const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 2 << 20;
 const DIAL: Duration = Duration::from_secs(10);
-/// Allowed peers stay connected; who is not allowed is closed at once. So nothing is closed for being idle.
+/// Members stay connected, guests have their own time, anybody else is closed at once. So nothing is closed for being
+/// idle.
 const NEVER: Duration = Duration::from_secs(u32::MAX as u64);
 /// The share of the machine's memory past which no connection is taken.
 const MEMORY_SHARE: f64 = 0.9;
@@ -29,19 +31,26 @@ const MEMORY_SHARE: f64 = 0.9;
 #[derive(NetworkBehaviour)]
 #[behaviour(to_swarm = "Event")]
 pub(super) struct Behaviour {
-    pub(super) allowed: allow_block_list::Behaviour<AllowedPeers>,
+    pub(super) gate: Gate,
     limits: connection_limits::Behaviour,
     memory: libp2p::memory_connection_limits::Behaviour,
-    identify: identify::Behaviour,
-    ping: ping::Behaviour,
-    pub(super) stream: libp2p_stream::Behaviour,
+    identify: MembersOnly<identify::Behaviour>,
+    ping: MembersOnly<ping::Behaviour>,
+    pub(super) stream: MembersOnly<libp2p_stream::Behaviour>,
 }
 
 /// The only news that the task needs.
 #[derive(Debug)]
 pub(super) enum Event {
+    Gate(GateEvent),
     Ping(ping::Event),
     Other,
+}
+
+impl From<GateEvent> for Event {
+    fn from(event: GateEvent) -> Self {
+        Self::Gate(event)
+    }
 }
 
 impl From<ping::Event> for Event {
@@ -68,7 +77,7 @@ impl From<Infallible> for Event {
     }
 }
 
-pub(super) fn swarm(identity: Keypair) -> Result<Swarm<Behaviour>, NetError> {
+pub(super) fn swarm(identity: Keypair, clock: fn() -> Time) -> Result<Swarm<Behaviour>, NetError> {
     let failed = |what: &'static str| move |error: String| NetError::Transport(what, error);
     let swarm = SwarmBuilder::with_existing_identity(identity)
         .with_tokio()
@@ -77,7 +86,7 @@ pub(super) fn swarm(identity: Keypair) -> Result<Swarm<Behaviour>, NetError> {
         .with_quic_config(quic_config)
         .with_dns()
         .map_err(|error| failed("DNS")(error.to_string()))?
-        .with_behaviour(behaviour)
+        .with_behaviour(|key| behaviour(key, clock))
         .map_err(|error| failed("control")(error.to_string()))?
         .with_swarm_config(|config| config.with_idle_connection_timeout(NEVER).with_smart_dial())
         .with_connection_timeout(DIAL)
@@ -92,7 +101,7 @@ fn quic_config(mut config: quic::Config) -> quic::Config {
     config
 }
 
-fn behaviour(key: &Keypair) -> Behaviour {
+fn behaviour(key: &Keypair, clock: fn() -> Time) -> Behaviour {
     let limits = ConnectionLimits::default()
         .with_max_pending_incoming(Some(PENDING))
         .with_max_pending_outgoing(Some(PENDING))
@@ -102,12 +111,14 @@ fn behaviour(key: &Keypair) -> Behaviour {
     // What a peer says of itself is not kept: only addresses that the daemon names are dialled.
     let identify = identify::Config::new("/cryprq/1".into(), key.public()).with_hide_listen_addrs(true);
     let identify = identify.with_cache_size(0);
+    let members = Members::default();
+    let ping = ping::Behaviour::new(ping::Config::new().with_interval(PING));
     Behaviour {
-        allowed: allow_block_list::Behaviour::default(),
+        gate: Gate::new(members.clone(), clock),
         limits: connection_limits::Behaviour::new(limits),
         memory: libp2p::memory_connection_limits::Behaviour::with_max_percentage(MEMORY_SHARE),
-        identify: identify::Behaviour::new(identify),
-        ping: ping::Behaviour::new(ping::Config::new().with_interval(PING)),
-        stream: libp2p_stream::Behaviour::new(),
+        identify: MembersOnly::new(identify::Behaviour::new(identify), members.clone()),
+        ping: MembersOnly::new(ping, members.clone()),
+        stream: MembersOnly::new(libp2p_stream::Behaviour::new(), members),
     }
 }

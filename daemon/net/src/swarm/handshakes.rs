@@ -111,7 +111,7 @@ async fn run(
     let (mut reader, mut writer) = stream.split();
     let reading = async {
         let end = loop {
-            match read_message(&mut reader).await {
+            match read_message(&mut reader, MAX_MESSAGE).await {
                 Ok(Some(bytes)) => _ = events.send(NetEvent::HandshakeMessage { peer, attempt, bytes }).await,
                 Ok(None) => break Close::Finish,
                 Err(_) => break Close::Reset,
@@ -142,16 +142,19 @@ async fn run(
     }
 }
 
-/// The next message, or `None` at a clean end.
-async fn read_message(reader: &mut (impl futures::AsyncRead + Unpin)) -> io::Result<Option<Vec<u8>>> {
+/// The next message of at most `longest` bytes, or `None` at a clean end.
+pub(super) async fn read_message(
+    reader: &mut (impl futures::AsyncRead + Unpin),
+    longest: usize,
+) -> io::Result<Option<Vec<u8>>> {
     let mut length = [0; 2];
     match reader.read_exact(&mut length).await {
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
         result => result?,
     }
     let length = usize::from(u16::from_le_bytes(length));
-    if length > MAX_MESSAGE {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "a handshake message of more than 4096 bytes"));
+    if length > longest {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "a message longer than any of its protocol"));
     }
     let mut message = vec![0; length];
     reader.read_exact(&mut message).await?;
@@ -163,7 +166,7 @@ mod tests {
     use super::*;
 
     fn read(bytes: &[u8]) -> io::Result<Option<Vec<u8>>> {
-        futures::executor::block_on(read_message(&mut &*bytes))
+        futures::executor::block_on(read_message(&mut &*bytes, MAX_MESSAGE))
     }
 
     #[test]

@@ -1,13 +1,19 @@
 //! The libp2p swarm: one for the daemon's whole life.
 //!
-//! It listens, dials the wanted peers for ever, carries handshakes on `/cryprq/tunnel/1`, and hands data substreams to
-//! [`crate::stream`]. The task never awaits the daemon: what it has to say waits in a bounded queue.
+//! It listens, dials the wanted peers for ever, carries handshakes on `/cryprq/tunnel/1`, hands data substreams to
+//! [`crate::stream`], and lets strangers in as far as pairing needs it (`/cryprq/pair/1`). The task never awaits the
+//! daemon: what it has to say waits in a bounded queue.
 
+mod admission;
 mod behaviour;
 mod dialer;
 mod handshakes;
 mod listeners;
+mod pairing;
 mod task;
+
+pub use admission::Guests;
+pub use pairing::PairStream;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -75,6 +81,8 @@ pub enum NetError {
 pub enum NetEvent {
     /// We listen here.
     Listening(Multiaddr),
+    /// We do not listen here any more: the address is gone from this host.
+    ListeningEnded(Multiaddr),
     /// We cannot listen here, or do not any more; it is tried again.
     ListenerFailed {
         /// Where.
@@ -145,6 +153,29 @@ pub enum NetEvent {
         peer: PeerKey,
         /// Which.
         attempt: AttemptId,
+    },
+    /// Somebody, perhaps a stranger, sent P1; [`Net::answer_pairing`] answers it.
+    PairingAsked {
+        /// Whom the transport proved it to be.
+        peer: PeerKey,
+        /// The stream.
+        stream: PairStream,
+        /// The message without its length.
+        p1: Vec<u8>,
+    },
+    /// The inviter answered our P1.
+    PairingAnswered {
+        /// Whose answer.
+        peer: PeerKey,
+        /// The message without its length.
+        answer: Vec<u8>,
+    },
+    /// Our P1 got no answer. While we join, it is tried again.
+    PairingFailed {
+        /// Whose.
+        peer: PeerKey,
+        /// Why.
+        error: String,
     },
     /// The round trip of a libp2p ping.
     RoundTrip {
@@ -223,6 +254,31 @@ impl Net {
     /// Ends a handshake substream.
     pub async fn close_handshake(&self, peer: PeerKey, attempt: AttemptId, how: Close) {
         self.send(Command::CloseHandshake { peer, attempt, how }).await;
+    }
+
+    /// Whether strangers may connect in order to pair: as long as a ticket is kept.
+    pub async fn set_guests(&self, guests: Guests) {
+        self.send(Command::SetGuests(guests)).await;
+    }
+
+    /// Answers a P1, or resets its stream in silence.
+    pub async fn answer_pairing(&self, stream: PairStream, answer: Option<Vec<u8>>) {
+        self.send(Command::AnswerPairing { stream, answer }).await;
+    }
+
+    /// Dials an inviter that is no peer yet at these addresses and sends it P1, until [`Self::end_join`].
+    pub async fn join(&self, inviter: PeerKey, addresses: Vec<Multiaddr>, p1: Vec<u8>) {
+        self.send(Command::Join { inviter, addresses, p1 }).await;
+    }
+
+    /// Stops joining; the connections that were made for it are closed.
+    pub async fn end_join(&self, inviter: PeerKey) {
+        self.send(Command::EndJoin { inviter }).await;
+    }
+
+    /// Sends P1 once more to an inviter that is a peer by now, on a connection that stands.
+    pub async fn ask_again(&self, inviter: PeerKey, p1: Vec<u8>) {
+        self.send(Command::AskAgain { inviter, p1 }).await;
     }
 
     async fn send(&self, command: Command) {

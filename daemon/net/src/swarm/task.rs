@@ -20,16 +20,20 @@ use os::random::SystemRandom;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
+use super::admission::{Gate, GateEvent, Guests, Opened};
 use super::behaviour::{self, Behaviour, Event};
 use super::dialer::{Dialer, is_outer};
 use super::handshakes::{Handshakes, TUNNEL};
 use super::listeners::Listeners;
+use super::pairing::{PairNews, PairStream, Pairings};
 use super::{EVENTS, NetConfig, NetError, NetEvent};
 use crate::peer_id;
 use crate::stream::{DATA, Inbound, StreamCarrier, read_frames};
 
 /// Room for the messages of handshakes in flight; a full queue holds their readers up.
 const HANDSHAKE_EVENTS: usize = 64;
+/// Room for what guests and members ask while pairing.
+const PAIR_NEWS: usize = 16;
 
 pub(super) enum Command {
     Allow { peer: PeerKey, slot: PeerSlot, carrier: Arc<StreamCarrier> },
@@ -41,6 +45,11 @@ pub(super) enum Command {
     OpenHandshake { peer: PeerKey, attempt: AttemptId },
     SendHandshake { peer: PeerKey, attempt: AttemptId, bytes: Vec<u8> },
     CloseHandshake { peer: PeerKey, attempt: AttemptId, how: Close },
+    SetGuests(Guests),
+    AnswerPairing { stream: PairStream, answer: Option<Vec<u8>> },
+    Join { inviter: PeerKey, addresses: Vec<Multiaddr>, p1: Vec<u8> },
+    EndJoin { inviter: PeerKey },
+    AskAgain { inviter: PeerKey, p1: Vec<u8> },
 }
 
 pub(super) struct Task {
@@ -53,7 +62,10 @@ pub(super) struct Task {
     handshakes: Handshakes,
     /// What the handshake substreams have to say; it goes out behind what the swarm said before.
     handshake_events: mpsc::Receiver<NetEvent>,
+    pairings: Pairings,
+    pair_news: mpsc::Receiver<PairNews>,
     peers: HashMap<PeerId, Peer>,
+    /// Those of peers, without the visits of guests.
     connections: BTreeMap<ConnectionId, Connection>,
     last_connection: u64,
     /// What did not fit the queue yet; while it is long the swarm waits.
@@ -96,12 +108,13 @@ impl Task {
         events: mpsc::Sender<NetEvent>,
     ) -> Result<Self, NetError> {
         let identity = Keypair::ed25519_from_bytes(&mut *config.identity_seed).map_err(|_| NetError::Identity)?;
-        let swarm = behaviour::swarm(identity)?;
-        let mut control = swarm.behaviour().stream.new_control();
+        let swarm = behaviour::swarm(identity, config.clock)?;
+        let mut control = swarm.behaviour().stream.inner().new_control();
         let mut accept =
             |protocol| control.accept(protocol).map_err(|error| NetError::Transport("stream", error.to_string()));
         let (tunnel_streams, data_streams) = (accept(TUNNEL)?, accept(DATA)?);
         let (handshake_sender, handshake_events) = mpsc::channel(HANDSHAKE_EVENTS);
+        let (pair_sender, pair_news) = mpsc::channel(PAIR_NEWS);
         Ok(Self {
             swarm,
             control,
@@ -111,6 +124,8 @@ impl Task {
             dialer: Dialer::default(),
             handshakes: Handshakes::new(handshake_sender),
             handshake_events,
+            pairings: Pairings::new(pair_sender),
+            pair_news,
             peers: HashMap::new(),
             connections: BTreeMap::new(),
             last_connection: 0,
@@ -127,6 +142,7 @@ impl Task {
         loop {
             self.keep_listening();
             self.dial_due();
+            self.gate().expire();
             let pause = self.pause();
             let waiting = !self.outbox.is_empty();
             let full = self.outbox.len() >= EVENTS;
@@ -144,6 +160,7 @@ impl Task {
                 Some((peer, stream)) = self.tunnel_streams.next(), if !full => self.on_tunnel_stream(peer, stream),
                 Some((peer, stream)) = self.data_streams.next(), if !full => self.on_data_stream(peer, stream),
                 Some(event) = self.handshake_events.recv(), if !full => self.outbox.push_back(event),
+                Some(news) = self.pair_news.recv(), if !full => self.on_pair_news(news),
                 () = tokio::time::sleep(pause) => {}
             }
         }
@@ -151,7 +168,8 @@ impl Task {
 
     fn pause(&self) -> Duration {
         const LONG: Duration = Duration::from_secs(3600);
-        let deadline = self.dialer.deadline().into_iter().chain(self.listeners.deadline()).min();
+        let guests = self.swarm.behaviour().gate.deadline();
+        let deadline = self.dialer.deadline().into_iter().chain(self.listeners.deadline()).chain(guests).min();
         deadline.map_or(LONG, |deadline| deadline.saturating_since((self.clock)()))
     }
 
@@ -164,7 +182,8 @@ impl Task {
 
     fn dial_due(&mut self) {
         for (peer, addresses) in self.dialer.due((self.clock)()) {
-            self.dial(peer, addresses, PeerCondition::DisconnectedAndNotDialing);
+            // Who is due has no connection but perhaps a guest's.
+            self.dial(peer, addresses, PeerCondition::NotDialing);
         }
     }
 
@@ -182,6 +201,8 @@ impl Task {
         self.dialer.failed(&peer, (self.clock)(), random());
         if let Some(key) = self.peers.get(&peer).map(|peer| peer.key) {
             self.outbox.push_back(NetEvent::DialFailed { peer: key, error });
+        } else if let Some(peer) = self.pairings.asked(&peer) {
+            self.outbox.push_back(NetEvent::PairingFailed { peer, error });
         }
     }
 
@@ -192,7 +213,8 @@ impl Task {
                 let id = peer_id::from_key(peer);
                 self.dialer.forget(&id);
                 self.handshakes.close_all(peer);
-                self.swarm.behaviour_mut().allowed.disallow_peer(id);
+                self.pairings.stop_asking(peer);
+                self.gate().expel(id);
                 if let Some(peer) = self.peers.remove(&id) {
                     // What is queued for it goes now; whoever else holds the carrier may hold it for a while.
                     peer.carrier.set_open(false);
@@ -205,7 +227,7 @@ impl Task {
             Command::DialAnother { peer } => {
                 let id = peer_id::from_key(peer);
                 // Without a connection the dialler is at it already, at its pace.
-                if let Some(addresses) = self.dialer.addresses(&id).filter(|_| self.swarm.is_connected(&id)) {
+                if let Some(addresses) = self.dialer.addresses(&id).filter(|_| self.has_connection(&id)) {
                     self.dial(id, addresses, PeerCondition::NotDialing);
                 }
             }
@@ -221,14 +243,81 @@ impl Task {
             }
             Command::SendHandshake { peer, attempt, bytes } => self.handshakes.send(peer, attempt, bytes),
             Command::CloseHandshake { peer, attempt, how } => self.handshakes.close(peer, attempt, how),
+            Command::SetGuests(guests) => self.gate().set_guests(guests),
+            Command::AnswerPairing { stream, answer } => self.pairings.answer(stream, answer),
+            Command::Join { inviter, addresses, p1 } => {
+                let id = peer_id::from_key(inviter);
+                self.pairings.ask(inviter, p1);
+                self.gate().set_inviter(Some(id));
+                self.dialer.want(id, addresses, (self.clock)());
+            }
+            Command::EndJoin { inviter } => {
+                self.pairings.stop_asking(inviter);
+                self.gate().set_inviter(None);
+                self.dialer.forget(&peer_id::from_key(inviter));
+            }
+            Command::AskAgain { inviter, p1 } => self.ask_again(inviter, p1),
+        }
+    }
+
+    fn gate(&mut self) -> &mut Gate {
+        &mut self.swarm.behaviour_mut().gate
+    }
+
+    fn ask_again(&mut self, inviter: PeerKey, p1: Vec<u8>) {
+        let id = peer_id::from_key(inviter);
+        let newest = self.connections.values().rev().find(|known| known.peer == id).map(|known| known.swarm);
+        match newest {
+            Some(connection) => {
+                self.pairings.ask(inviter, p1);
+                self.gate().open(id, connection);
+            }
+            None => {
+                let error = "no connection stands".to_owned();
+                self.outbox.push_back(NetEvent::PairingFailed { peer: inviter, error });
+            }
+        }
+    }
+
+    fn on_gate(&mut self, event: GateEvent) {
+        let GateEvent { peer, connection, opened } = event;
+        match opened {
+            Opened::ByPeer(stream) => self.pairings.accept(peer, connection, stream),
+            Opened::ByUs(stream) => self.pairings.opened(peer, connection, stream),
+            Opened::Failed(error) => {
+                if let Some(key) = self.pairings.asked(&peer) {
+                    self.not_answered(key, connection, error);
+                }
+            }
+        }
+    }
+
+    fn on_pair_news(&mut self, news: PairNews) {
+        match news {
+            PairNews::Asked { peer, connection, stream, p1 } => {
+                self.gate().asked(connection);
+                self.outbox.push_back(NetEvent::PairingAsked { peer, stream, p1 });
+            }
+            PairNews::Answered { peer, answer: Ok(answer), .. } => {
+                self.outbox.push_back(NetEvent::PairingAnswered { peer, answer });
+            }
+            PairNews::Answered { peer, connection, answer: Err(error) } => self.not_answered(peer, connection, error),
+        }
+    }
+
+    /// A join goes on with another connection; a peer's connection has other uses.
+    fn not_answered(&mut self, peer: PeerKey, connection: SwarmConnection, error: String) {
+        self.outbox.push_back(NetEvent::PairingFailed { peer, error });
+        if self.gate().is_visit(connection) {
+            let _ = self.swarm.close_connection(connection);
         }
     }
 
     fn allow(&mut self, key: PeerKey, slot: PeerSlot, carrier: Arc<StreamCarrier>) {
         let id = peer_id::from_key(key);
-        self.swarm.behaviour_mut().allowed.allow_peer(id);
+        self.gate().admit(id);
         let writer = tokio::spawn(Arc::clone(&carrier).run(id, self.control.clone()));
-        carrier.set_open(self.swarm.is_connected(&id));
+        carrier.set_open(self.has_connection(&id));
         self.peers.insert(id, Peer { key, slot, carrier, writer, reader: None });
     }
 
@@ -239,6 +328,9 @@ impl Task {
     fn on_swarm(&mut self, event: SwarmEvent<Event>) {
         match event {
             SwarmEvent::NewListenAddr { address, .. } => self.outbox.push_back(NetEvent::Listening(address)),
+            SwarmEvent::ExpiredListenAddr { address, .. } => {
+                self.outbox.push_back(NetEvent::ListeningEnded(address));
+            }
             SwarmEvent::ListenerClosed { listener_id, reason, .. } => {
                 if let Some(address) = self.listeners.closed(listener_id, (self.clock)()) {
                     let error = reason.err().map_or_else(|| "it was closed".to_owned(), |error| told(&error));
@@ -249,14 +341,13 @@ impl Task {
             SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => {
                 self.connected(peer_id, connection_id, &endpoint);
             }
-            SwarmEvent::ConnectionClosed { peer_id, connection_id, num_established, .. } => {
-                self.disconnected(peer_id, connection_id, num_established);
-            }
+            SwarmEvent::ConnectionClosed { peer_id, connection_id, .. } => self.disconnected(peer_id, connection_id),
             SwarmEvent::OutgoingConnectionError { peer_id: Some(peer), error, .. } => {
                 tracing::debug!(%error, "dialling failed");
                 self.dial_failed(peer, told(&error));
             }
             SwarmEvent::Behaviour(Event::Ping(ping)) => self.pinged(ping),
+            SwarmEvent::Behaviour(Event::Gate(event)) => self.on_gate(event),
             // Dials begun, addresses observed, strangers refused.
             _ => {}
         }
@@ -291,6 +382,12 @@ impl Task {
     }
 
     fn connected(&mut self, id: PeerId, connection: SwarmConnection, endpoint: &ConnectedPoint) {
+        if self.gate().is_visit(connection) {
+            if endpoint.is_dialer() && self.pairings.asked(&id).is_some() {
+                self.gate().open(id, connection);
+            }
+            return;
+        }
         let Some(peer) = self.peers.get(&id) else { return };
         self.last_connection += 1;
         let number = ConnectionId(self.last_connection);
@@ -302,20 +399,29 @@ impl Task {
         self.outbox.push_back(NetEvent::ConnectionUp { peer: peer.key, connection: number, dialled, address });
     }
 
-    fn disconnected(&mut self, id: PeerId, connection: SwarmConnection, left: u32) {
+    fn disconnected(&mut self, id: PeerId, connection: SwarmConnection) {
         let number = self.connections.iter().find(|(_, known)| known.swarm == connection).map(|(number, _)| *number);
-        if let Some(number) = number {
-            self.connections.remove(&number);
-            if let Some(peer) = self.peers.get(&id) {
-                self.outbox.push_back(NetEvent::ConnectionDown { peer: peer.key, connection: number });
+        let Some(number) = number else {
+            // A visit. Ours to an inviter is paid again until the join is over.
+            if self.pairings.asked(&id).is_some() {
+                self.dialer.failed(&id, (self.clock)(), random());
             }
+            return;
+        };
+        self.connections.remove(&number);
+        if let Some(peer) = self.peers.get(&id) {
+            self.outbox.push_back(NetEvent::ConnectionDown { peer: peer.key, connection: number });
         }
-        if left == 0 {
+        if !self.has_connection(&id) {
             self.dialer.disconnected(&id, (self.clock)(), random());
             if let Some(peer) = self.peers.get(&id) {
                 peer.carrier.set_open(false);
             }
         }
+    }
+
+    fn has_connection(&self, id: &PeerId) -> bool {
+        self.connections.values().any(|known| known.peer == *id)
     }
 
     fn on_tunnel_stream(&mut self, id: PeerId, stream: Stream) {

@@ -1,0 +1,151 @@
+//! The peer table as the connections see it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+use either::Either;
+use libp2p::core::Endpoint;
+use libp2p::core::transport::PortUse;
+use libp2p::swarm::{
+    ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, NotifyHandler, THandler, THandlerInEvent,
+    THandlerOutEvent, ToSwarm, dummy,
+};
+use libp2p::{Multiaddr, PeerId};
+
+/// The members. All behaviours of one swarm share it, and are asked about a new connection in one go.
+#[derive(Clone, Default)]
+pub(crate) struct Members(Arc<Mutex<BTreeSet<PeerId>>>);
+
+impl Members {
+    pub(super) fn insert(&self, peer: PeerId) {
+        self.lock().insert(peer);
+    }
+
+    pub(super) fn remove(&self, peer: &PeerId) -> bool {
+        self.lock().remove(peer)
+    }
+
+    pub(super) fn contains(&self, peer: &PeerId) -> bool {
+        self.lock().contains(peer)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeSet<PeerId>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A behaviour that exists on the connections of members alone: on a guest's it neither speaks nor is told anything.
+pub(crate) struct MembersOnly<B> {
+    inner: B,
+    members: Members,
+    connections: BTreeMap<ConnectionId, PeerId>,
+}
+
+impl<B> MembersOnly<B> {
+    pub(crate) fn new(inner: B, members: Members) -> Self {
+        Self { inner, members, connections: BTreeMap::new() }
+    }
+
+    pub(crate) fn inner(&self) -> &B {
+        &self.inner
+    }
+}
+
+impl<B: NetworkBehaviour> NetworkBehaviour for MembersOnly<B> {
+    type ConnectionHandler = Either<THandler<B>, dummy::ConnectionHandler>;
+    type ToSwarm = B::ToSwarm;
+
+    fn handle_pending_inbound_connection(
+        &mut self,
+        connection: ConnectionId,
+        local: &Multiaddr,
+        remote: &Multiaddr,
+    ) -> Result<(), ConnectionDenied> {
+        self.inner.handle_pending_inbound_connection(connection, local, remote)
+    }
+
+    fn handle_established_inbound_connection(
+        &mut self,
+        connection: ConnectionId,
+        peer: PeerId,
+        local: &Multiaddr,
+        remote: &Multiaddr,
+    ) -> Result<THandler<Self>, ConnectionDenied> {
+        if !self.members.contains(&peer) {
+            return Ok(Either::Right(dummy::ConnectionHandler));
+        }
+        let handler = self.inner.handle_established_inbound_connection(connection, peer, local, remote)?;
+        self.connections.insert(connection, peer);
+        Ok(Either::Left(handler))
+    }
+
+    fn handle_pending_outbound_connection(
+        &mut self,
+        connection: ConnectionId,
+        peer: Option<PeerId>,
+        addresses: &[Multiaddr],
+        role: Endpoint,
+    ) -> Result<Vec<Multiaddr>, ConnectionDenied> {
+        self.inner.handle_pending_outbound_connection(connection, peer, addresses, role)
+    }
+
+    fn handle_established_outbound_connection(
+        &mut self,
+        connection: ConnectionId,
+        peer: PeerId,
+        address: &Multiaddr,
+        role: Endpoint,
+        port_use: PortUse,
+    ) -> Result<THandler<Self>, ConnectionDenied> {
+        if !self.members.contains(&peer) {
+            return Ok(Either::Right(dummy::ConnectionHandler));
+        }
+        let handler = self.inner.handle_established_outbound_connection(connection, peer, address, role, port_use)?;
+        self.connections.insert(connection, peer);
+        Ok(Either::Left(handler))
+    }
+
+    #[expect(clippy::wildcard_enum_match_arm, reason = "libp2p's enum grows; what is about no connection is passed on")]
+    fn on_swarm_event(&mut self, event: FromSwarm) {
+        let told = match &event {
+            FromSwarm::ConnectionEstablished(about) => self.connections.contains_key(&about.connection_id),
+            FromSwarm::AddressChange(about) => self.connections.contains_key(&about.connection_id),
+            FromSwarm::ConnectionClosed(about) => self.connections.remove(&about.connection_id).is_some(),
+            // Another behaviour refused what we let in.
+            FromSwarm::ListenFailure(about) => {
+                self.connections.remove(&about.connection_id);
+                true
+            }
+            FromSwarm::DialFailure(about) => {
+                self.connections.remove(&about.connection_id);
+                true
+            }
+            _ => true,
+        };
+        if told {
+            self.inner.on_swarm_event(event);
+        }
+    }
+
+    fn on_connection_handler_event(&mut self, peer: PeerId, connection: ConnectionId, event: THandlerOutEvent<Self>) {
+        match event {
+            Either::Left(event) => self.inner.on_connection_handler_event(peer, connection, event),
+            Either::Right(never) => match never {},
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ToSwarm<Self::ToSwarm, THandlerInEvent<Self>>> {
+        loop {
+            let action = std::task::ready!(self.inner.poll(cx)).map_in(Either::Left);
+            // "Any connection of the peer" must not be a guest's.
+            if let ToSwarm::NotifyHandler { peer_id, handler: NotifyHandler::Any, event } = action {
+                let own =
+                    self.connections.iter().find(|(_, peer)| **peer == peer_id).map(|(connection, _)| *connection);
+                let Some(connection) = own else { continue };
+                return Poll::Ready(ToSwarm::NotifyHandler { peer_id, handler: NotifyHandler::One(connection), event });
+            }
+            return Poll::Ready(action);
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! Who may connect, and who may speak what (protocol.md 10).
+//!
+//! * [`Gate`] lets members in, and guests as far as pairing needs it: strangers while a ticket is kept, and the inviter
+//!   that we join. It carries `/cryprq/pair/1`, the only protocol that a guest's connection has.
+//! * [`MembersOnly`] keeps every other protocol off the connections of guests.
+//!
+//! A connection stays what it was when it was made: who becomes a member by pairing connects anew.
+
+mod gate;
+mod handler;
+mod members;
+
+pub use gate::Guests;
+pub(super) use gate::{Gate, GateEvent, Opened};
+pub(super) use members::{Members, MembersOnly};

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use ipnet::IpNet;
+use net::address::is_direct;
 use net::multiaddr::Protocol;
 use net::{Multiaddr, peer_id};
 use node::pairing::inner_ipv6;
@@ -38,6 +39,11 @@ pub struct PeerConfig {
 pub struct Psk(SecretKey32);
 
 impl Psk {
+    /// Takes a PSK over.
+    pub const fn new(psk: SecretKey32) -> Self {
+        Self(psk)
+    }
+
     /// The bytes, for the store of secrets.
     pub const fn expose(&self) -> &[u8; 32] {
         self.0.expose()
@@ -116,6 +122,17 @@ pub fn read_peer_address(text: &str, peer: PeerKey) -> Result<Multiaddr, String>
 pub fn read_address(text: &str) -> Result<Multiaddr, String> {
     let form = |_| format!("'{}' is no multiaddr such as /ip4/203.0.113.1/udp/41820/quic-v1", text.escape_debug());
     text.parse().map_err(form)
+}
+
+/// Reads a multiaddr that a ticket can name.
+///
+/// # Errors
+/// What one looks like.
+pub fn read_direct_address(text: &str) -> Result<Multiaddr, String> {
+    let address = read_address(text)?;
+    let form =
+        || format!("'{}' is no address of a host, such as /dns4/gw.example.org/udp/41820/quic-v1", text.escape_debug());
+    if is_direct(&address) { Ok(address) } else { Err(form()) }
 }
 
 /// Reads a prefix of a peer's.

@@ -11,7 +11,7 @@ use net::swarm::Tcp;
 use node::handshake::{PaddingMode, ParamLimits};
 use node::tunnel::ChainRule;
 
-use super::peer::{Psk, check_name, read_address, read_peer_address, read_prefix, read_psk};
+use super::peer::{Psk, check_name, read_address, read_direct_address, read_peer_address, read_prefix, read_psk};
 use super::raw::{self, List, Raw};
 use super::source::{ConfigError, Located, Place};
 use super::{Access, Config, ConfigErrors, GROUP, Ingress, LEVELS, MemoryRule, OwnIpv4, PADDING, PeerConfig, Who};
@@ -101,7 +101,7 @@ pub(super) fn validate(raw: Raw, errors: Vec<ConfigError>) -> Result<Config, Con
         port: c.number("listen.port", listen.port, 0..=u16::MAX, 41820),
         listen: c.list("listen.addresses", listen.addresses, outer).unwrap_or_else(everywhere),
         tcp: if listen.tcp.is_none_or(|tcp| tcp.value) { Tcp::Listen } else { Tcp::Off },
-        advertise: c.list("listen.advertise", listen.advertise, read_address).unwrap_or_default(),
+        advertise: c.list("listen.advertise", listen.advertise, read_direct_address).unwrap_or_default(),
         rotation_seconds: c.number("rotation.seconds", rotation.seconds, limits.rotation_seconds, 300),
         padding: c.one_of("rotation.padding", rotation.padding, &PADDING, PaddingMode::Multiple16),
         access: Access {

@@ -54,6 +54,10 @@ impl Supervisor {
                 self.net.kick().await;
                 self.tell(peer.as_deref(), || Input::Reconnect).await?;
             }
+            Request::Invite { expires_ms } => return self.invite(*expires_ms).await.map(Answer::Now),
+            Request::InviteList {} => return Ok(Answer::Now(self.invites())),
+            Request::InviteCancel { invite } => self.cancel_invite(invite).await?,
+            Request::Join { ticket } => return self.join(ticket).await.map(Answer::Later),
             Request::PeerAdd { peer, name, addresses, allowed_ips, psk, require_chain, up } => {
                 let fields = PeerFields {
                     name: name.as_deref(),
@@ -83,12 +87,7 @@ impl Supervisor {
             Request::LogLevel { level } => {
                 self.log.set(level).map_err(|error| ErrorBody::new(ErrorCode::BadRequest, error))?;
             }
-            Request::Watch {}
-            | Request::Metrics {}
-            | Request::Invite { .. }
-            | Request::InviteList {}
-            | Request::InviteCancel { .. }
-            | Request::Join { .. } => {
+            Request::Watch {} | Request::Metrics {} => {
                 return Err(ErrorBody::new(ErrorCode::Unsupported, "this daemon does not do that yet"));
             }
         }

@@ -1,10 +1,12 @@
 //! The control task: it owns every tunnel and all control state, and drives them by what the network, the packet
 //! loops, local callers and the clock bring.
 
+mod addresses;
 mod calls;
 mod health;
 mod interface;
 mod listening;
+mod pairing;
 mod peer;
 mod peers;
 mod pings;
@@ -45,6 +47,7 @@ use crate::ipc::{Authority, Call};
 use crate::logging::LogLevel;
 use crate::state_dir::{StateDir, StateError};
 use health::{Fault, Health, News};
+use pairing::Pairing;
 use peer::Peer;
 use pings::Pings;
 use wall_clock::WallClock;
@@ -137,6 +140,7 @@ pub struct Supervisor {
     slots: BTreeMap<PeerKey, PeerSlot>,
     /// No slot is used twice: what comes late for a peer that is gone is not taken for another's.
     next_slot: u32,
+    pairing: Pairing,
     listening: BTreeSet<Multiaddr>,
     /// Configured addresses that cannot be listened on now.
     deaf: BTreeSet<Multiaddr>,
@@ -159,6 +163,7 @@ impl Supervisor {
         let kept = state.peers()?.into_iter().map(|peer| (peer, Origin::State));
         let mut health = Health::default();
         let wishes = state.wishes().or_else(|error| usable(&mut health, "wishes.toml", error))?;
+        let pairing = Pairing::new(identity.public(), state.tickets(identity.public())?);
         let mut supervisor = Self {
             config,
             config_file: parts.config_file,
@@ -180,6 +185,7 @@ impl Supervisor {
             peers: BTreeMap::new(),
             slots: BTreeMap::new(),
             next_slot: 0,
+            pairing,
             listening: BTreeSet::new(),
             deaf: BTreeSet::new(),
             health,
@@ -208,6 +214,7 @@ impl Supervisor {
         for (slot, want) in slots {
             supervisor.set_wanted(slot, want).await;
         }
+        supervisor.heal_pairings().await;
         Ok(supervisor)
     }
 
@@ -277,7 +284,7 @@ impl Supervisor {
     fn pause(&self, busy: bool) -> Duration {
         let now = boottime();
         let tunnels = self.peers.values().filter_map(|peer| peer.tunnel.deadline());
-        let deadline = tunnels.chain(self.pings.deadline()).min();
+        let deadline = tunnels.chain(self.pings.deadline()).chain(self.pairing.deadline()).min();
         let longest = if busy { Reports::PAUSE } else { LOOK };
         deadline.map_or(longest, |deadline| deadline.saturating_since(now).min(longest))
     }
@@ -330,6 +337,7 @@ impl Supervisor {
         for slot in due {
             self.feed(slot, Input::Timeout).await;
         }
+        self.expire_pairing().await;
         self.pings.expire(now);
         if now.saturating_since(self.looked_at) >= LOOK {
             self.look();

@@ -68,9 +68,9 @@ impl Supervisor {
                 tracing::debug!(%address, "not listening any more");
                 return self.listening.retain(|listening| *listening != address);
             }
-            // No ticket is made here, so nobody has a reason to ask.
-            NetEvent::PairingAsked { stream, .. } => return self.net.answer_pairing(stream, None).await,
-            NetEvent::PairingAnswered { .. } | NetEvent::PairingFailed { .. } => return,
+            NetEvent::PairingAsked { peer, stream, p1 } => return self.on_pairing_asked(peer, stream, &p1).await,
+            NetEvent::PairingAnswered { peer, answer } => return self.on_pairing_answered(peer, answer).await,
+            NetEvent::PairingFailed { peer, error } => return self.on_pairing_failed(peer, error),
             NetEvent::ListenerFailed { address, error } => {
                 return self.does_not_listen(&address, &error);
             }
@@ -136,7 +136,10 @@ impl Supervisor {
             // A handshake follows on the control connection. That may be as dead as the path, which only its ping would
             // find out, so another is dialled beside it.
             Output::PathDead => self.net.dial_another(key).await,
-            Output::Event(event) => self.on_event(slot, event),
+            Output::Event(event) => {
+                self.on_paired_event(key, &event).await;
+                self.on_event(slot, event);
+            }
         }
     }
 

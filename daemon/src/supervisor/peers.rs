@@ -89,13 +89,19 @@ impl Supervisor {
         let mut new = fields.over(old)?;
         self.check_peer(&new, Some(slot))?;
         let psk = if fields.psk.is_some() { PskChange::Set(new.psk.take()) } else { PskChange::Keep };
+        if fields.psk.is_some() {
+            // What pairing agreed on does not count any more.
+            self.end_pairing(new.key).await;
+        }
         let revision = Revision { changed: vec![(slot, new, psk)], ..Revision::default() };
         self.revise(revision).await.map(drop).map_err(internal)
     }
 
     /// Removes a peer of the state folder. When this returns its keys, chain keys, PSK and queued packets are erased.
     pub(super) async fn remove_peer(&mut self, name: &str) -> Result<(), ErrorBody> {
-        let (slot, _) = self.changeable(name)?;
+        let (slot, config) = self.changeable(name)?;
+        // First, or the next start would finish a pairing that is not complete, and have the peer again.
+        self.end_pairing(config.key).await;
         let revision = Revision { gone: [slot].into(), ..Revision::default() };
         self.revise(revision).await.map(drop).map_err(internal)
     }

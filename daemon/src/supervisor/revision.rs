@@ -259,7 +259,7 @@ impl Supervisor {
     }
 
     /// Notes whether the state folder takes what is written.
-    fn saved(&mut self, file: &'static str, result: Result<(), StateError>) -> Result<(), StateError> {
+    pub(super) fn saved(&mut self, file: &'static str, result: Result<(), StateError>) -> Result<(), StateError> {
         match &result {
             // One file that is written shows that the others can be.
             Ok(()) => {

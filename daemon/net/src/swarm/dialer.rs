@@ -1,14 +1,14 @@
 //! Whom to dial and when: for ever, with exponential pauses and full jitter. Pure, the time comes in.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::time::Duration;
 
-use libp2p::multiaddr::Protocol;
 use libp2p::{Multiaddr, PeerId};
 use node::time::Time;
 
 use ipnet::IpNet;
+
+use crate::address::ip_of;
 
 const FIRST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(60);
@@ -111,16 +111,7 @@ impl Wanted {
 
 /// Whether an address may be dialled: not inside the overlay, or the tunnel would run through itself.
 pub(super) fn is_outer(address: &Multiaddr, inner: &[IpNet]) -> bool {
-    let ip = address.iter().find_map(|part| {
-        if let Protocol::Ip4(ip) = part {
-            Some(IpAddr::V4(ip))
-        } else if let Protocol::Ip6(ip) = part {
-            Some(IpAddr::V6(ip))
-        } else {
-            None
-        }
-    });
-    !ip.is_some_and(|ip| inner.iter().any(|net| net.contains(&ip)))
+    !ip_of(address).is_some_and(|ip| inner.iter().any(|net| net.contains(&ip)))
 }
 
 #[cfg(test)]

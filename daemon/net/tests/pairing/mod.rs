@@ -45,11 +45,11 @@ async fn strangers_pair_over_quic_and_over_tcp_and_connect_anew_as_peers() {
         b.net.join(a.key, vec![pick(&a)], P1.to_vec()).await;
         let (peer, stream, p1) = a.asked().await;
         assert_eq!((peer, &p1[..]), (b.key, &P1[..]));
-        a.net.allow(b.key, PeerSlot(1)).await;
+        a.net.allow(b.key, PeerSlot(1), Arc::default()).await;
         a.net.answer_pairing(stream, Some(vec![2, 1])).await;
         assert_eq!(b.answered().await, (a.key, vec![2, 1]));
         b.net.end_join(a.key).await;
-        b.net.allow(a.key, PeerSlot(1)).await;
+        b.net.allow(a.key, PeerSlot(1), Arc::default()).await;
         b.net.dial(a.key, vec![pick(&a)]).await;
         assert_eq!(b.connected().await, Dialled::ByUs);
         assert_eq!(a.connected().await, Dialled::ByPeer);

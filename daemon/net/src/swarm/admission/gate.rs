@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use libp2p::core::Endpoint;
 use libp2p::core::transport::PortUse;
-use libp2p::multiaddr::Protocol;
 use libp2p::swarm::{
     CloseConnection, ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, NotifyHandler, THandler,
     THandlerInEvent, THandlerOutEvent, ToSwarm,
@@ -17,6 +16,7 @@ use node::time::Time;
 
 use super::handler::{Accepts, News, Open, PairHandler};
 use super::members::Members;
+use crate::address::ip_of;
 
 /// Connections of strangers at a time.
 const MAX_GUESTS: usize = 8;
@@ -222,16 +222,7 @@ impl Gate {
 
 /// Where a connection comes from. What has no address of its own (a relay's) counts as one source.
 fn source(remote: &Multiaddr) -> Option<IpAddr> {
-    let ip = remote.iter().find_map(|part| {
-        if let Protocol::Ip4(ip) = part {
-            Some(IpAddr::V4(ip))
-        } else if let Protocol::Ip6(ip) = part {
-            Some(IpAddr::V6(ip).to_canonical())
-        } else {
-            None
-        }
-    })?;
-    Some(match ip {
+    Some(match ip_of(remote)?.to_canonical() {
         IpAddr::V4(ip) => ip.into(),
         IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() & !u128::from(u64::MAX)).into(),
     })

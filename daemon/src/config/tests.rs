@@ -187,3 +187,13 @@ fn the_rights_of_the_socket_follow_its_group() {
     assert_eq!(config.access.observe, BTreeSet::from([Who::Group("vpn".into())]));
     assert_eq!(config.access.admin, BTreeSet::from([Who::Root]));
 }
+
+#[test]
+fn what_a_ticket_advertises_is_an_address_of_a_host() {
+    let config =
+        Config::parse("[listen]\nadvertise = [\"/dns4/gw.example.org/udp/443/quic-v1\", \"/ip6/::1/tcp/1\"]\n");
+    assert_eq!(config.unwrap().advertise.len(), 2);
+    let text = errors("[listen]\nadvertise = [\"gw.example.org\", \"/ip4/192.0.2.1/udp/1\"]\n");
+    let lines: Vec<_> = text.lines().collect();
+    assert!(lines.len() == 2 && lines.iter().all(|line| line.contains("listen.advertise: ")), "{text}");
+}

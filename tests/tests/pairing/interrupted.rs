@@ -141,7 +141,7 @@ fn invite_and_go(host: &Host, a: &Identity, told: std::sync::mpsc::Sender<String
         };
         net.answer_pairing(stream, Some(accepted.p2)).await;
         // B connects anew, as a peer; this host lets it in and answers no handshake.
-        net.allow(peer, PeerSlot(1)).await;
+        net.allow(peer, PeerSlot(1), Arc::default()).await;
         let up = |event| matches!(event, NetEvent::ConnectionUp { .. }).then_some(());
         next(&mut events, up).await?;
         Ok(p1)
@@ -171,7 +171,7 @@ fn a_joiner_that_was_killed_knows_its_inviter_and_repeats_its_question_after_a_f
 
     let key = peer_id::parse(&lab.id_b.id)?;
     let again = play(&lab.host_a, 1, "192.0.2.1", async move |net, mut events| {
-        net.allow(key, PeerSlot(1)).await;
+        net.allow(key, PeerSlot(1), Arc::default()).await;
         loop {
             match events.recv().await.context("the swarm runs")? {
                 // Every handshake fails.

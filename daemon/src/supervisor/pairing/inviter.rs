@@ -9,7 +9,8 @@ use cryprq_ipc_proto::secret::SecretText;
 use net::swarm::PairStream;
 use net::{Multiaddr, peer_id};
 use node::pairing::{
-    Answer, Asker, CancelError, DEFAULT_LIFETIME, Host, HostName, Invitation, InvitationState, Standing, TicketIdError,
+    Answer, Asker, CancelError, DEFAULT_LIFETIME, Host, HostName, Invitation, InvitationState, Refusal, Standing,
+    TicketIdError,
 };
 use node::peer_key::PeerKey;
 use os::random::SystemRandom;
@@ -86,8 +87,13 @@ impl Supervisor {
                 tracing::debug!(peer = %asker, %fault, "a pairing message makes no sense");
                 None
             }
+            // Strangers may ask as often as they like, but not fill the log; wrong secrets burn the ticket soon.
+            Answer::Refuse(Refusal::WrongSecret) => {
+                tracing::warn!(peer = peer_id::format(asker), "a ticket was tried with a wrong secret");
+                Some(Refusal::WrongSecret.message())
+            }
             Answer::Refuse(refusal) => {
-                tracing::info!(peer = %asker, reason = %refusal, "a pairing was refused");
+                tracing::debug!(peer = %asker, reason = %refusal, "a pairing was refused");
                 Some(refusal.message())
             }
             Answer::Again(p2) => Some(p2),

@@ -73,6 +73,22 @@ impl Host {
         })
     }
 
+    /// Lays a folder of this machine under a named host's own: what the host writes in it stays with the host.
+    ///
+    /// # Errors
+    /// When the kernel has no overlay file system or forbids it.
+    pub fn cover(&self, folder: &'static str) -> anyhow::Result<()> {
+        self.run(move || {
+            let own = format!("/var/lib/cover{folder}");
+            let [upper, work] = ["upper", "work"].map(|part| format!("{own}/{part}"));
+            std::fs::create_dir_all(&upper)?;
+            std::fs::create_dir_all(&work)?;
+            let options = format!("lowerdir={folder},upperdir={upper},workdir={work}");
+            let kind = Some("overlay");
+            mount(kind, folder, kind, MsFlags::empty(), Some(&*options)).context("no overlay on a folder")
+        })
+    }
+
     fn made_by(make: impl FnOnce() -> anyhow::Result<Spaces> + Send + 'static) -> anyhow::Result<Self> {
         let made = std::thread::spawn(make);
         let spaces = made.join().map_err(|_| anyhow::anyhow!("the thread of the namespace panicked"))??;
@@ -137,7 +153,8 @@ impl Host {
         })
     }
 
-    /// All interfaces, addresses and routes of the host, as the kernel tells them, sorted.
+    /// All interfaces, addresses and routes of the host, as the kernel tells them, sorted; but for link-local addresses,
+    /// which it gives by itself and in its own time.
     ///
     /// # Errors
     /// When the kernel does not tell.
@@ -158,6 +175,7 @@ impl Host {
                     let routes: Vec<_> = handle.route().get(routes).execute().try_collect().await?;
                     state.extend(routes.iter().map(|route| format!("route {route:?}")));
                 }
+                state.retain(|line| !line.contains("(fe80::"));
                 state.sort();
                 Ok(state)
             })

@@ -1,8 +1,10 @@
 //! Daemons in network namespaces carry real traffic.
 
 mod crash;
+mod demo;
 mod links;
 mod process;
+mod quickstart;
 mod rotation;
 mod starts;
 mod traffic;

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use cryprq_tests::lab::until_within;
+use cryprq_tests::lab::{Identity, until, until_within};
 use nix::sys::signal::Signal;
 
-use super::{B_QUIC, pair};
+use super::{B_QUIC, connected, pair};
 
 #[test]
 fn a_running_daemon_holds_one_capability() -> Result<()> {
@@ -41,5 +41,28 @@ fn a_daemon_that_is_asked_to_stop_does_so_at_once_and_leaves_nothing_behind() ->
         ensure!(status.success(), "{signal} ends it with {status}");
         ensure!(pair.host_a.state()? == before, "{signal}: the system is as it was");
     }
+    Ok(())
+}
+
+#[test]
+fn a_running_daemon_takes_a_new_configuration_over_and_keeps_its_tunnels_or_keeps_the_old_one() -> Result<()> {
+    let Some(pair) = connected(&[B_QUIC])? else { return Ok(()) };
+    let file = pair.a.folder().join("cryprq.toml");
+    let old = std::fs::read_to_string(&file)?;
+    let third = Identity::new(3)?;
+    std::fs::write(&file, format!("{old}[[peer]]\nid = \"{}\"\nname = \"c\"\n", third.id))?;
+    pair.a.signal(Signal::SIGHUP)?;
+    until("the new peer is known", || pair.a.peer_named("c").is_ok())?;
+    std::fs::write(&file, "[[peer]]\nid = \"nobody\"\n")?;
+    pair.a.signal(Signal::SIGHUP)?;
+    until("the bad configuration is complained of", || {
+        pair.a.ask("status").is_ok_and(|status| {
+            let items = status["health"].as_array().into_iter().flatten();
+            items.filter_map(|item| item["text"].as_str()).any(|text| text.contains("configuration is refused"))
+        })
+    })?;
+    ensure!(pair.a.peer_named("c").is_ok(), "all of it or nothing");
+    let peer = pair.a.peer_named("b")?;
+    ensure!(peer["state"] == "connected" && peer["rotations"] == 1, "the tunnel was left alone: {peer}");
     Ok(())
 }

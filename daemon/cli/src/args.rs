@@ -10,15 +10,17 @@ use crate::error::Result;
 use crate::exit::Exit;
 use crate::output::{Format, Output};
 
+/// Where the control socket is, unless `--socket` says it. It is read here and not by clap, whose usage lines would show
+/// it as an option that was typed.
+const SOCKET_VARIABLE: &str = "CRYPRQ_SOCKET";
+
 const EXIT_CODES: &str = "\
 Exit codes: 0 ok, 1 failure, 2 usage, 3 daemon not running, 4 permission denied, 5 not connected, 6 timed out, \
 7 version mismatch.";
 
 /// Look at this host's tunnels, switch them, and say who is a peer.
-///
-/// A peer is named by its name, its PeerId, or the beginning of its PeerId.
 #[derive(Parser)]
-#[command(name = "cryprq", version, after_help = EXIT_CODES)]
+#[command(name = "cryprq", version, after_help = EXIT_CODES, arg_required_else_help = true)]
 pub(crate) struct Args {
     #[command(flatten)]
     global: Global,
@@ -28,14 +30,15 @@ pub(crate) struct Args {
 
 /// What every command takes.
 #[derive(clap::Args)]
+#[command(next_help_heading = "Options of every command")]
 struct Global {
-    /// The daemon's control socket
-    #[arg(long, value_name = "PATH", env = "CRYPRQ_SOCKET", hide_env_values = true, global = true)]
+    /// The daemon's control socket; else CRYPRQ_SOCKET, or the usual place.
+    #[arg(long, value_name = "PATH", global = true)]
     socket: Option<PathBuf>,
-    /// Print the daemon's answer as JSON, refusals too
+    /// Print the daemon's answer as JSON, refusals too.
     #[arg(long, global = true)]
     json: bool,
-    /// Whether to use colours; NO_COLOR turns them off as well
+    /// Whether to use colours; NO_COLOR turns them off as well.
     #[arg(long, value_enum, value_name = "WHEN", default_value_t = Color::Auto, global = true)]
     color: Color,
 }
@@ -57,7 +60,8 @@ impl Args {
     }
 
     pub(crate) fn run(self, out: &Output) -> Result<Exit> {
-        let socket = self.global.socket.unwrap_or_else(|| paths::HERE.control_socket());
+        let told = || std::env::var_os(SOCKET_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
+        let socket = self.global.socket.or_else(told).unwrap_or_else(|| paths::HERE.control_socket());
         self.command.run(&Context { socket, out })
     }
 }

@@ -44,7 +44,9 @@ fn misused(error: &clap::Error) -> Exit {
         return Exit::Ok;
     }
     if std::env::args_os().any(|arg| arg == "--json") {
-        Output::json_only().complain(&ErrorBody::new(ErrorCode::BadRequest, error.to_string().trim_end()));
+        let text = error.to_string();
+        let what = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+        Output::json_only().complain(&ErrorBody::new(ErrorCode::BadRequest, what).hint("cryprq --help"));
     } else {
         let _ = error.print();
     }

@@ -21,7 +21,11 @@ impl Version {
         }
         context.ask(&Request::Hello {}, |answer| {
             let Reply::Hello { version } = answer.reply else { return Err(foreign()) };
-            context.out.print(|out| writeln!(out, "cryprqd  {version}"))
+            context.out.print(|out| writeln!(out, "cryprqd  {version}"))?;
+            if version != env!("CARGO_PKG_VERSION") {
+                context.out.remark("They differ: restart the daemon, or install the same version of both.");
+            }
+            Ok(())
         })
     }
 }

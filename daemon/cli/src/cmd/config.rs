@@ -19,6 +19,7 @@ const DAEMON: &str = "cryprqd";
 
 /// Show the daemon's configuration, read it again, or check a file.
 #[derive(clap::Args)]
+#[command(arg_required_else_help = true)]
 pub(crate) struct Config {
     #[command(subcommand)]
     command: ConfigCommand,
@@ -32,7 +33,7 @@ enum ConfigCommand {
     Reload,
     /// Tell everything that is wrong with a configuration; needs no daemon.
     Check {
-        /// Which; the daemon's own unless given. The files in conf.d beside it are read after it.
+        /// The file; those of conf.d beside it are read after it.
         #[arg(default_value = paths::HERE.config)]
         file: PathBuf,
     },

@@ -8,11 +8,14 @@ use crate::exit::Exit;
 use crate::output::Output;
 use crate::{qr, render};
 
+const USE: &str = "\
+Whoever has the ticket may join, once. On a terminal it is also shown as a QR code; elsewhere nothing but the ticket goes \
+to standard output:
+  cryprq invite | ssh HOST sudo cryprq join -";
+
 /// Make a one-time ticket: the host that joins with it and this host become peers.
-///
-/// On a terminal the ticket is also shown as a QR code; elsewhere nothing but the ticket is printed, so that
-/// 'cryprq invite | ssh HOST sudo cryprq join -' works. Whoever has the ticket may join, once.
 #[derive(clap::Args)]
+#[command(after_help = USE)]
 pub(crate) struct Invite {
     /// How long it is good: a number and s, m, h or d, at most 7d; 10m unless given.
     #[arg(long, value_name = "TIME", value_parser = milliseconds)]
@@ -46,10 +49,8 @@ impl Invite {
             out.document(&format!("{}\n", ticket.expose()))?;
             let until = render::moment(&expires_at);
             let line = |text: &str| out.remark(text);
-            line(&format!("\nGood once, {until}, until joined or 'cryprq invite --cancel {invite}'."));
-            line(
-                "On the other host: sudo cryprq join -   (asks for the ticket, so that no list of processes shows it)",
-            );
+            line(&format!("\nIt is good {until} and for one host; 'cryprq invite --cancel {invite}' ends it."));
+            line("On the other host 'sudo cryprq join -' asks for it.");
             if addresses.is_empty() {
                 line("It holds no address: the other host will not find this one. Set listen.advertise.");
             } else {

@@ -9,6 +9,7 @@ use crate::exit::Exit;
 
 /// Change what the daemon logs.
 #[derive(clap::Args)]
+#[command(arg_required_else_help = true)]
 pub(crate) struct Logs {
     #[command(subcommand)]
     command: LogsCommand,

@@ -12,7 +12,7 @@ use crate::exit::Exit;
 /// Print completions for a shell.
 #[derive(clap::Args)]
 pub(crate) struct Completions {
-    /// For which.
+    /// The shell.
     shell: clap_complete::Shell,
 }
 
@@ -26,9 +26,8 @@ impl Completions {
 }
 
 /// Print the man pages of this program and of each command.
-///
-/// 'cryprq man | man -l -' shows them.
 #[derive(clap::Args)]
+#[command(after_help = "'cryprq man | man -l -' shows them.")]
 pub(crate) struct Man {
     /// Write one file a page into this folder instead.
     #[arg(long, value_name = "FOLDER")]

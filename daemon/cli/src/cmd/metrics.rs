@@ -14,9 +14,10 @@ use crate::exit::Exit;
 use crate::output::Format;
 
 /// Print the daemon's metrics as OpenMetrics text.
-///
-/// With --write for node_exporter's textfile collector: call it from a timer, and end FILE in .prom.
 #[derive(clap::Args)]
+#[command(
+    after_help = "For node_exporter's textfile collector call it with --write from a timer, and end FILE in .prom."
+)]
 pub(crate) struct Metrics {
     /// Write them to a file instead, which is replaced as a whole and may be read by everybody.
     #[arg(long, value_name = "FILE")]

@@ -17,7 +17,7 @@ use crate::render;
 #[derive(clap::Args)]
 #[command(args_conflicts_with_subcommands = true, subcommand_precedence_over_arg = true)]
 pub(crate) struct Peers {
-    /// The one to show in full.
+    /// The peer to show in full: its name, its PeerId, or the beginning of its PeerId.
     peer: Option<String>,
     #[command(subcommand)]
     command: Option<PeersCommand>,
@@ -27,16 +27,14 @@ pub(crate) struct Peers {
 enum PeersCommand {
     Add(Add),
     Set(Set),
-    /// Remove a peer; its keys are erased when this ends.
-    ///
-    /// A peer of the configuration file is removed there.
+    /// Remove a peer of the state folder; its keys are erased when this ends.
     Remove {
-        /// Which.
+        /// The peer: its name, its PeerId, or the beginning of its PeerId.
         peer: String,
     },
     /// Accept one start without a chain from a peer with --require-chain, within ten minutes.
     AcceptChainReset {
-        /// Whose.
+        /// The peer: its name, its PeerId, or the beginning of its PeerId.
         peer: String,
     },
 }
@@ -69,9 +67,12 @@ struct Add {
 
 /// Change a peer of the state folder; what is not given stays.
 #[derive(clap::Args)]
-#[command(group = ArgGroup::new("change").required(true).multiple(true))]
+#[command(
+    group = ArgGroup::new("change").required(true).multiple(true),
+    override_usage = "cryprq peers set <PEER> <OPTIONS>"
+)]
 struct Set {
-    /// Which.
+    /// The peer: its name, its PeerId, or the beginning of its PeerId.
     peer: String,
     /// Its new name for people.
     #[arg(long, group = "change")]

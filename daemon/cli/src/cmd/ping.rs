@@ -15,13 +15,12 @@ use crate::exit::Exit;
 use crate::output::Format;
 
 /// Measure round trips inside the tunnel.
-///
-/// Ends with 5 when the peer is not connected, and with 6 when no answer comes.
 #[derive(clap::Args)]
+#[command(after_help = "Ends with 5 when the peer is not connected, and with 6 when no answer comes.")]
 pub(crate) struct Ping {
-    /// To whom.
+    /// The peer: its name, its PeerId, or the beginning of its PeerId.
     peer: String,
-    /// How many.
+    /// How many round trips.
     #[arg(short, long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..))]
     count: u32,
     /// The pause between two, in seconds.

@@ -12,9 +12,8 @@ use crate::output::Format;
 use crate::render;
 
 /// Show this host, its peers, and when each was last heard of.
-///
-/// Ends with 5 when there are peers and none of them is connected.
 #[derive(clap::Args)]
+#[command(after_help = "Ends with 5 when there are peers and none of them is connected.")]
 pub(crate) struct Status {
     /// Show it again whenever it changes, until interrupted; as JSON, one object a line.
     #[arg(long)]

@@ -12,7 +12,7 @@ macro_rules! switches {
             $(#[$doc])*
             #[derive(clap::Args)]
             pub(crate) struct $name {
-                /// Which; all of them unless given.
+                /// The peer: its name, its PeerId, or the beginning of its PeerId; all of them unless given.
                 peer: Option<String>,
             }
 
@@ -28,11 +28,11 @@ macro_rules! switches {
 
 switches! {
     /// Connect a peer, or all; the wish is kept over restarts.
-    Up => "to be connected";
+    Up => "connecting";
     /// Disconnect a peer, or all; the wish is kept over restarts.
     Down => "disconnected";
     /// Make new keys with a peer, or with all, now.
-    Rotate => "new keys are being made";
+    Rotate => "making new keys";
     /// Forget all pauses and connect a peer, or all, now.
     Reconnect => "connecting anew";
 }

@@ -12,16 +12,15 @@ use crate::error::Result;
 use crate::exit::Exit;
 
 /// Wait until a peer is connected, or is not any more.
-///
-/// Without a peer: until any peer is connected, or none is. Ends with 6 when the time is over.
 #[derive(clap::Args)]
+#[command(after_help = "Ends with 6 when the time is over.")]
 pub(crate) struct Wait {
-    /// For what.
+    /// What to wait for.
     #[arg(long = "for", value_enum, value_name = "STATE", default_value_t = Goal::Connected)]
     goal: Goal,
-    /// Whose.
+    /// The peer: its name, its PeerId, or the beginning of its PeerId; any is connected, or none is, unless given.
     peer: Option<String>,
-    /// For at most so many seconds.
+    /// How long to wait.
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     timeout: u64,
 }

@@ -11,6 +11,9 @@ use super::units::{ago, bytes, rate, span};
 use super::{BOLD, ODD, style_of};
 use crate::output::Size;
 
+/// What is said instead of an empty list.
+pub(super) const NO_PEERS: &str = "no peers yet: 'cryprq invite' here and 'cryprq join' there make two hosts peers";
+
 /// A peer in full.
 pub(crate) fn peer(out: &mut dyn Write, size: Size, peer: &PeerStatus) -> io::Result<()> {
     let mut sheet = Sheet::new(out, size.columns);
@@ -70,6 +73,9 @@ pub(super) fn counts(by_reason: &BTreeMap<String, u64>) -> Option<String> {
 /// A line a peer. The PeerId comes last and is cut where the terminal ends.
 pub(crate) fn peers(out: &mut dyn Write, size: Size, peers: &[PeerStatus]) -> io::Result<()> {
     const LONGEST_NAME: usize = 24;
+    if peers.is_empty() {
+        return writeln!(out, "{NO_PEERS}");
+    }
     let names = peers.iter().map(|peer| peer.name.width()).max().unwrap_or(0).clamp(4, LONGEST_NAME);
     let name = padded("NAME", names);
     writeln!(

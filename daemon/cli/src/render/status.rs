@@ -13,7 +13,7 @@ use crate::output::Size;
 pub(crate) fn status(out: &mut dyn Write, size: Size, status: &Status) -> io::Result<()> {
     host(&mut Sheet::new(out, size.columns), status)?;
     if status.peers.is_empty() {
-        writeln!(out, "\nno peers yet: 'cryprq invite' here and 'cryprq join' there make two hosts peers")?;
+        writeln!(out, "\n{}", super::peers::NO_PEERS)?;
     }
     status.peers.iter().try_for_each(|each| {
         writeln!(out)?;
@@ -68,7 +68,7 @@ gateway  ● connected
   id         12D3KooWGateway
   heard      2 s ago
   path       stream /ip4/192.0.2.2/udp/41820/quic-v1, 12.3 ms, MTU 1420
-  keys       aes-256-gcm with PSK, made 3 times, again in 4 min
+  keys       aes-256-gcm with PSK, made 3 times, again in 5 min
   received   1.5 MiB, 12.3 Mbit/s
   sent       900 B, 0 bit/s
   allowed    10.86.0.1/32 fd63:7279:7072::1/128

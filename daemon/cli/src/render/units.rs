@@ -4,13 +4,13 @@ use jiff::Timestamp;
 
 /// A span, as precise as a person wants it.
 pub(super) fn span(ms: u64) -> String {
-    let seconds = ms / 1000;
-    match seconds {
-        0 => format!("{ms} ms"),
-        1..=119 => format!("{seconds} s"),
-        120..=7199 => format!("{} min", seconds / 60),
-        7200..=172_799 => format!("{} h", seconds / 3600),
-        _ => format!("{} days", seconds / 86_400),
+    let in_units = |unit: u64| ms / unit + u64::from(ms % unit >= unit / 2);
+    match ms {
+        0..1000 => format!("{ms} ms"),
+        1000..119_500 => format!("{} s", in_units(1000)),
+        119_500..7_170_000 => format!("{} min", in_units(60_000)),
+        7_170_000..171_000_000 => format!("{} h", in_units(3_600_000)),
+        _ => format!("{} days", in_units(86_400_000)),
     }
 }
 
@@ -60,8 +60,9 @@ mod tests {
 
     #[test]
     fn spans_sizes_and_rates_have_the_unit_that_fits() {
-        let spans = [900, 119_000, 120_000, 7_200_000, 172_800_000].map(span);
-        assert_eq!(spans, ["900 ms", "119 s", "2 min", "2 h", "2 days"]);
+        let spans = [900, 1499, 119_499, 119_500, 599_990, 7_200_000, 172_800_000].map(span);
+        assert_eq!(spans, ["900 ms", "1 s", "119 s", "2 min", "10 min", "2 h", "2 days"]);
+        assert_eq!(span(u64::MAX), "213503982335 days");
         assert_eq!([0, 1023, 1024, 1_048_570, 5 << 40].map(bytes), ["0 B", "1023 B", "1.0 KiB", "1.0 MiB", "5.0 TiB"]);
         assert_eq!([0, 999, 1000, 12_345_678].map(rate), ["0 bit/s", "999 bit/s", "1.0 kbit/s", "12.3 Mbit/s"]);
     }
@@ -69,7 +70,7 @@ mod tests {
     #[test]
     fn times_are_told_from_now() {
         let now = "2026-01-01T00:10:00Z".parse().unwrap();
-        assert_eq!(moment_from("2026-01-01T00:19:30Z", now), "for 9 min");
+        assert_eq!(moment_from("2026-01-01T00:19:30Z", now), "for 10 min");
         assert_eq!(moment_from("2026-01-01T00:09:00Z", now), "60 s ago");
         assert_eq!(moment_from("soon", now), "soon");
     }

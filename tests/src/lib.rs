@@ -4,6 +4,8 @@
 #![warn(missing_docs)]
 
 pub mod exchange;
+#[cfg(feature = "daemon")]
+pub mod fake_daemon;
 pub mod fuzzing;
 #[cfg(feature = "daemon")]
 pub mod lab;

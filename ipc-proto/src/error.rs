@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::codec::{Decode, Encode, numbered};
+use crate::printable::printable;
 
 macro_rules! codes {
     ($($(#[$doc:meta])* $variant:ident = $number:tt, $name:literal, $http:literal;)*) => {
@@ -118,18 +119,6 @@ impl ErrorBody {
         self.hint = Some(printable(hint.as_ref()));
         self
     }
-}
-
-/// One line without control characters, marks that turn the writing direction, and what else is not seen.
-fn printable(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for char in text.chars() {
-        match char {
-            '"' | '\'' | '\\' => out.push(char),
-            _ => out.extend(char.escape_debug()),
-        }
-    }
-    out
 }
 
 #[cfg(test)]

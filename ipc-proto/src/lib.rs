@@ -18,6 +18,7 @@ pub mod message;
 pub mod packets;
 pub mod paths;
 pub mod prefix;
+pub mod printable;
 pub mod secret;
 mod status;
 pub mod verb;

@@ -3,10 +3,13 @@
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use cryprq_ipc_proto::json::{RequestLine, read_reply, write_request};
-use cryprq_ipc_proto::message::{Reply, Request};
+use cryprq_ipc_proto::error::ErrorCode;
+use cryprq_ipc_proto::json::{RequestLine, read_event, read_reply, write_request};
+use cryprq_ipc_proto::message::{Event, EventBody, Reply, Request, Status};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::clean;
@@ -44,6 +47,12 @@ impl Client {
         Ok(Answer { line, reply })
     }
 
+    /// Begins to watch; nothing else can be asked any more.
+    pub(crate) fn watch(mut self) -> Result<Watch> {
+        self.send(&Request::Watch {})?;
+        Ok(Watch { client: self, status: None })
+    }
+
     fn send(&mut self, request: &Request) -> Result<()> {
         let line = write_request(&RequestLine { id: Value::Null, request: request.clone() }) + "\n";
         // A daemon that turns us away has said so already, and closed: its word is worth more than the broken pipe.
@@ -64,16 +73,51 @@ impl Client {
     }
 }
 
+/// The state of the daemon as it changes.
+pub(crate) struct Watch {
+    client: Client,
+    status: Option<Status>,
+}
+
+impl Watch {
+    /// The next event, as the daemon wrote it, and the state that it leads to; `None` when `end` comes first. The first
+    /// event, which the daemon has at hand, comes whenever `end` is.
+    pub(crate) fn next(&mut self, end: Option<Instant>) -> Result<Option<(String, &Status)>> {
+        let first = self.status.is_none();
+        let left = if first { Some(LIMIT) } else { end.map(|end| end.saturating_duration_since(Instant::now())) };
+        if left == Some(Duration::ZERO) {
+            return Ok(None);
+        }
+        self.client.0.get_ref().set_read_timeout(left).map_err(|error| broken(&error))?;
+        let line = match self.client.line() {
+            Err(error) if error.code == ErrorCode::TimedOut && !first => return Ok(None),
+            line => line?,
+        };
+        let event: Event = cleaned(read_event(line.as_bytes())?)?;
+        let status = match (self.status.take(), event.body) {
+            (_, EventBody::State(status)) => *status,
+            (Some(mut status), EventBody::Change(change)) => {
+                change.apply(&mut status);
+                status
+            }
+            (None, EventBody::Change(_)) => return Err(foreign()),
+        };
+        Ok(Some((line, self.status.insert(status))))
+    }
+}
+
 const fn waits_for_another_host(request: &Request) -> bool {
     matches!(request, Request::Join { .. } | Request::Ping { .. })
 }
 
 /// The reply as people may see it.
 fn shown(reply: Reply) -> Result<Reply> {
-    if is_document(&reply) {
-        return Ok(reply);
-    }
-    serde_json::to_value(reply).and_then(|value| serde_json::from_value(clean::value(value))).map_err(|_| foreign())
+    if is_document(&reply) { Ok(reply) } else { cleaned(reply) }
+}
+
+/// The message, its strings without what a terminal would obey.
+fn cleaned<T: Serialize + DeserializeOwned>(message: T) -> Result<T> {
+    serde_json::to_value(message).and_then(|value| serde_json::from_value(clean::value(value))).map_err(|_| foreign())
 }
 
 /// Whether the reply is a text of many lines, which the output cleans.

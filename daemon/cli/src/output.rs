@@ -5,6 +5,7 @@ use std::io::{self, IsTerminal, Write};
 use anstream::{AutoStream, ColorChoice};
 use cryprq_ipc_proto::error::ErrorBody;
 use cryprq_ipc_proto::json::write_reply;
+use cryprq_ipc_proto::printable::printable_lines;
 use serde_json::Value;
 
 use crate::args::Color;
@@ -85,7 +86,7 @@ impl Output {
 
     /// Writes text as it is; on a terminal, without what a terminal obeys.
     pub(crate) fn document(&self, text: &str) -> Result<()> {
-        let text = if self.terminal { clean::lines(text) } else { text.to_owned() };
+        let text = if self.terminal { printable_lines(text) } else { text.to_owned() };
         finished(io::stdout().write_all(text.as_bytes()))
     }
 
@@ -106,9 +107,9 @@ impl Output {
     pub(crate) fn complain(&self, error: &ErrorBody) {
         match self.format {
             Format::Text => {
-                eprintln!("cryprq: {}", clean::lines(&error.message));
+                eprintln!("cryprq: {}", printable_lines(&error.message));
                 if let Some(hint) = &error.hint {
-                    eprintln!("try: {}", clean::lines(hint));
+                    eprintln!("try: {}", printable_lines(hint));
                 }
             }
             // Nobody is left to be told that nobody listens.

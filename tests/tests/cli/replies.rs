@@ -77,3 +77,18 @@ fn a_socket_is_named_by_an_option_before_the_environment() -> Result<()> {
     assert_eq!(told(&output).0, format!("cryprq   {}\ncryprqd  0.9.7\n", env!("CARGO_PKG_VERSION")));
     Ok(())
 }
+
+#[test]
+fn a_watch_as_json_is_the_daemon_s_events_one_a_line() -> Result<()> {
+    let daemon = fake("running")?;
+    let output = cryprq(&daemon.socket())?.args(["status", "--watch", "--json"]).output()?;
+    let written = std::fs::read(scenario("running").join("replies/watch.json"))?;
+    let events: Vec<Value> = serde_json::Deserializer::from_slice(&written).into_iter().collect::<Result<_, _>>()?;
+    let expected: Vec<_> = events.iter().take(2).map(Value::to_string).collect();
+    let (text, complaint) = told(&output);
+    let lines: Vec<_> = text.lines().collect();
+    assert_eq!((output.status.code(), complaint.as_str()), (Some(3), ""));
+    assert_eq!(lines[..2], expected);
+    assert_eq!(serde_json::from_str::<Value>(lines[2])?["error"]["code"], "not_running");
+    Ok(())
+}

@@ -78,3 +78,14 @@ fn values_are_wrapped_to_the_terminal() -> Result<()> {
     assert!(text.contains("\n  allowed    10.86.0.1/32\n             fd63:7279:7072::1/128\n"), "{text}");
     Ok(())
 }
+
+#[test]
+fn a_watched_status_is_drawn_over_itself_until_the_daemon_ends_it() -> Result<()> {
+    let daemon = fake("running")?;
+    let text = seen(&daemon.socket(), 80, &["status", "--watch"])?;
+    let frames: Vec<_> = text.split("\u{1b}[H").skip(1).collect();
+    assert_eq!(frames.len(), 2, "{text:?}");
+    assert!(frames[0].contains("● connected") && frames[1].contains("● stalled"), "{text:?}");
+    assert!(text.trim_end().ends_with("cryprq: the daemon is stopping"), "{text:?}");
+    Ok(())
+}

@@ -78,8 +78,9 @@ fn check(context: &Context<'_>, file: PathBuf) -> Result<Exit> {
         })?;
     if !status.success() {
         let said = String::from_utf8_lossy(&stderr);
-        let message = said.trim().trim_start_matches("cryprqd: ");
-        return Err(ErrorBody::new(ErrorCode::InvalidConfig, message));
+        // Its lines stay lines: each tells another fault.
+        let message = said.trim().trim_start_matches("cryprqd: ").to_owned();
+        return Err(ErrorBody { code: ErrorCode::InvalidConfig, message, hint: None });
     }
     match context.out.format() {
         Format::Json => context.out.json(&json!({ "schema": SCHEMA, "file": file, "valid": true }).to_string())?,

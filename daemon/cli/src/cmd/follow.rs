@@ -1,33 +1,24 @@
 //! The state of the daemon as it changes.
 
 use std::ops::ControlFlow;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use cryprq_ipc_proto::message::{Reply, Request, Status};
+use cryprq_ipc_proto::message::Status;
 
 use super::Context;
-use crate::client::Answer;
-use crate::error::{Result, foreign};
+use crate::error::Result;
 
-const PAUSE: Duration = Duration::from_millis(200);
-
-/// Shows each state to `see`, as the daemon's line and as what it says, until it has seen enough, or until `end`.
+/// Shows each state to `see`, as the daemon's line and as what it leads to, until it has seen enough, or until `end`.
 pub(super) fn status<T>(
     context: &Context<'_>,
     end: Option<Instant>,
     mut see: impl FnMut(&str, &Status) -> Result<ControlFlow<T>>,
 ) -> Result<Option<T>> {
-    let mut client = context.connect()?;
-    loop {
-        let Answer { line, reply: Reply::Status(status) } = client.ask(&Request::Status {})? else {
-            return Err(foreign());
-        };
-        if let ControlFlow::Break(seen) = see(&line, &status)? {
+    let mut watch = context.connect()?.watch()?;
+    while let Some((line, status)) = watch.next(end)? {
+        if let ControlFlow::Break(seen) = see(&line, status)? {
             return Ok(Some(seen));
         }
-        if end.is_some_and(|end| Instant::now() >= end) {
-            return Ok(None);
-        }
-        std::thread::sleep(PAUSE);
     }
+    Ok(None)
 }

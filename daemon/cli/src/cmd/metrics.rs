@@ -30,7 +30,8 @@ impl Metrics {
         let Reply::Metrics { text } = answer.reply else { return Err(foreign()) };
         match (self.write, context.out.format()) {
             (Some(file), _) => {
-                replace(&file, &text).map_err(|error| local(format_args!("write {}", file.display()), &error))?
+                replace(&file, &text).map_err(|error| local(format_args!("write {}", file.display()), &error))?;
+                return context.done();
             }
             (None, Format::Json) => context.out.json(&answer.line)?,
             (None, Format::Text) => context.out.document(&text)?,

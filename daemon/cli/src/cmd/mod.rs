@@ -17,7 +17,10 @@ mod wait;
 use std::path::PathBuf;
 
 use clap::Subcommand;
-use cryprq_ipc_proto::message::Request;
+use cryprq_ipc_proto::json::write_reply;
+use cryprq_ipc_proto::message::{Reply, Request};
+use cryprq_ipc_proto::printable::printable;
+use serde_json::Value;
 
 use crate::client::{Answer, Client};
 use crate::error::Result;
@@ -91,8 +94,16 @@ impl Context<'_> {
         Ok(Exit::Ok)
     }
 
+    /// What needed no answer of the daemon is done: programs are told so, people see it.
+    fn done(&self) -> Result<Exit> {
+        if self.out.format() == Format::Json {
+            self.out.json(&write_reply(Some(&Value::Null), &Ok(Reply::Done {})))?;
+        }
+        Ok(Exit::Ok)
+    }
+
     /// Asks for a change; people get `done` as a line.
     fn change(&self, request: &Request, done: impl FnOnce() -> String) -> Result<Exit> {
-        self.ask(request, |_| self.out.print(|out| writeln!(out, "{}", crate::clean::line(&done()))))
+        self.ask(request, |_| self.out.print(|out| writeln!(out, "{}", printable(&done()))))
     }
 }

@@ -5,10 +5,10 @@ use std::time::Duration;
 use cryprq_ipc_proto::error::ErrorCode;
 use cryprq_ipc_proto::json::write_reply;
 use cryprq_ipc_proto::message::{Reply, Request};
+use cryprq_ipc_proto::printable::printable;
 use serde_json::Value;
 
 use super::Context;
-use crate::clean;
 use crate::client::Answer;
 use crate::error::{Result, foreign};
 use crate::exit::Exit;
@@ -32,7 +32,7 @@ impl Ping {
     pub(crate) fn run(self, context: &Context<'_>) -> Result<Exit> {
         let request = Request::Ping { peer: self.peer.clone() };
         let mut client = context.connect()?;
-        let mut trips = Trips { peer: clean::line(&self.peer), sent: 0, times: Vec::new() };
+        let mut trips = Trips { peer: printable(&self.peer), sent: 0, times: Vec::new() };
         let mut end = Ok(());
         for number in 1..=self.count {
             if number > 1 {

@@ -46,16 +46,21 @@ impl Wait {
                 ControlFlow::Continue(())
             })
         })?;
-        reached.map(|()| Exit::Ok).ok_or_else(|| {
-            let peer = self.peer.as_deref().unwrap_or(if self.goal == Goal::Connected { "no peer" } else { "a peer" });
-            let what = match (self.goal, &self.peer) {
-                (Goal::Connected, Some(_)) => "is not connected",
-                (Goal::Connected, None) => "is connected",
-                (Goal::Disconnected, _) => "is still connected",
-            };
-            ErrorBody::new(ErrorCode::TimedOut, format!("after {} s {peer} {what}", self.timeout))
-                .hint("cryprq status says what is missing")
-        })
+        if reached.is_none() {
+            return Err(self.overdue());
+        }
+        context.done()
+    }
+
+    fn overdue(&self) -> ErrorBody {
+        let peer = self.peer.as_deref().unwrap_or(if self.goal == Goal::Connected { "no peer" } else { "a peer" });
+        let what = match (self.goal, &self.peer) {
+            (Goal::Connected, Some(_)) => "is not connected",
+            (Goal::Connected, None) => "is connected",
+            (Goal::Disconnected, _) => "is still connected",
+        };
+        ErrorBody::new(ErrorCode::TimedOut, format!("after {} s {peer} {what}", self.timeout))
+            .hint("cryprq status says what is missing")
     }
 }
 

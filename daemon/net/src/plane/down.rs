@@ -50,14 +50,14 @@ pub(super) struct Host {
 }
 
 impl Down {
-    pub(super) fn run(mut self) {
-        let mut receiver = Receiver::default();
+    /// Runs until it is told to stop; gives back the epochs that it holds.
+    pub(super) fn run(mut self, mut receiver: Receiver) -> Receiver {
         loop {
             let batch = self.inbound.pop();
             // After a batch was popped and before it is opened: an epoch that was installed before its first frame
             // arrived is there now.
             if let Next::Stop = self.obey(&mut receiver) {
-                return;
+                return receiver;
             }
             if let Some(mut batch) = batch {
                 self.open(&mut receiver, &mut batch);

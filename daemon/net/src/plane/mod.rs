@@ -13,16 +13,18 @@ pub use reports::Reports;
 pub use tables::{PeerPlane, PeerStats, Tables};
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crossbeam_channel::{Sender, bounded, unbounded};
+use crossbeam_channel::{Receiver as Commands, Sender, bounded, unbounded};
 use node::drops::{DropCounters, DropReason};
 use node::epoch::{Opener, Sealer};
 use node::frame::FrameBatch;
 use node::handshake::ReceiverIndex;
 use node::offload::{MergeRule, Merged, Merger};
+use node::receiver::Receiver;
 use node::router::{PeerSlot, Router};
 use node::time::Time;
 use os::tun::{PacketBatch, Tun, Waker};
@@ -126,12 +128,8 @@ impl PacketSink for Nowhere {
 
 /// What the loops are made of.
 pub struct PlaneParts {
-    /// Packets of the host.
-    pub source: Box<dyn PacketSource>,
-    /// Packets for the host.
-    pub sink: Box<dyn PacketSink>,
-    /// Ends a blocked read of `source`.
-    pub wake: Wake,
+    /// The host's end.
+    pub device: Device,
     /// Frames of the carriers.
     pub inbound: Arc<Inbound>,
     /// Drops of packets and frames that belong to no peer.
@@ -140,18 +138,54 @@ pub struct PlaneParts {
     pub clock: fn() -> Time,
 }
 
+/// The host's end of the loops.
+pub struct Device {
+    /// Packets of the host.
+    pub source: Box<dyn PacketSource>,
+    /// Packets for the host.
+    pub sink: Box<dyn PacketSink>,
+    /// Ends a blocked read of `source`.
+    pub wake: Wake,
+}
+
+impl Device {
+    /// No device: no packet comes, and none is taken.
+    pub fn none() -> Self {
+        let (source, wake) = nothing();
+        Self { source: Box::new(source), sink: Box::new(Nowhere), wake }
+    }
+
+    /// A TUN device.
+    ///
+    /// # Errors
+    /// When the process has no descriptor left.
+    pub fn tun(tun: Tun) -> io::Result<Self> {
+        let (sink, wake) = (tun.try_clone()?, wake(tun.waker()));
+        Ok(Self { source: Box::new(tun), sink: Box::new(sink), wake })
+    }
+}
+
 /// The running loops.
 pub struct Plane {
     tables: Arc<Tables>,
     commands: Sender<Command>,
+    command_queue: Commands<Command>,
     inbound: Arc<Inbound>,
     reports: Arc<Reports>,
     drops: Arc<DropCounters>,
-    wake: Wake,
     clock: fn() -> Time,
-    threads: Vec<JoinHandle<()>>,
+    running: Option<Running>,
     /// For the few frames that the control task sends itself.
     control_frames: Mutex<FrameBatch>,
+}
+
+/// Both threads, on one device.
+struct Running {
+    wake: Wake,
+    stop: Arc<AtomicBool>,
+    up: JoinHandle<()>,
+    /// Gives the epochs that it holds when it ends.
+    down: JoinHandle<Receiver>,
 }
 
 impl Plane {
@@ -160,34 +194,69 @@ impl Plane {
     /// # Errors
     /// When the system gives no thread.
     pub fn start(parts: PlaneParts) -> io::Result<Self> {
-        let PlaneParts { source, sink, wake, inbound, drops, clock } = parts;
-        let tables = Arc::new(Tables::default());
-        let reports = Arc::new(Reports::default());
-        let (commands, receiver) = unbounded();
+        let PlaneParts { device, inbound, drops, clock } = parts;
+        let (commands, command_queue) = unbounded();
         let mut plane = Self {
-            tables: Arc::clone(&tables),
+            tables: Arc::default(),
             commands,
-            inbound: Arc::clone(&inbound),
-            reports: Arc::clone(&reports),
-            drops: Arc::clone(&drops),
-            wake,
+            command_queue,
+            inbound,
+            reports: Arc::default(),
+            drops,
             clock,
-            threads: Vec::new(),
+            running: None,
             control_frames: Mutex::new(FrameBatch::new(16 * 1024)),
         };
+        plane.run_on(device, Receiver::default())?;
+        Ok(plane)
+    }
+
+    /// Goes on with another device; no key is lost.
+    ///
+    /// # Errors
+    /// When the system gives no thread; then nothing runs any more.
+    pub fn replace_device(&mut self, device: Device) -> io::Result<()> {
+        let receiver = self.stop();
+        self.run_on(device, receiver)
+    }
+
+    fn run_on(&mut self, device: Device, receiver: Receiver) -> io::Result<()> {
+        let Device { source, sink, wake } = device;
+        let (drops, clock, stop) = (&self.drops, self.clock, Arc::new(AtomicBool::new(false)));
         let up = up::Up {
             source,
-            tables: Arc::clone(&tables),
-            reports: Arc::clone(&reports),
-            drops: Arc::clone(&drops),
+            stop: Arc::clone(&stop),
+            tables: Arc::clone(&self.tables),
+            reports: Arc::clone(&self.reports),
+            drops: Arc::clone(drops),
             clock,
         };
         let merger = sink.merge_rule().map(Merger::new);
-        let host = down::Host { sink, merger };
-        let down = down::Down { host, tables, reports, drops, clock, inbound, commands: receiver };
-        plane.threads.push(std::thread::Builder::new().name("cryprq-up".into()).spawn(move || up.run())?);
-        plane.threads.push(std::thread::Builder::new().name("cryprq-down".into()).spawn(move || down.run())?);
-        Ok(plane)
+        let down = down::Down {
+            host: down::Host { sink, merger },
+            tables: Arc::clone(&self.tables),
+            reports: Arc::clone(&self.reports),
+            drops: Arc::clone(drops),
+            clock,
+            inbound: Arc::clone(&self.inbound),
+            commands: self.command_queue.clone(),
+        };
+        let thread = |name: &str| std::thread::Builder::new().name(name.into());
+        let up = thread("cryprq-up").spawn(move || up.run())?;
+        let down = thread("cryprq-down").spawn(move || down.run(receiver))?;
+        self.running = Some(Running { wake, stop, up, down });
+        Ok(())
+    }
+
+    /// Stops both threads and waits for them; gives the epochs that they held.
+    fn stop(&mut self) -> Receiver {
+        let Some(Running { wake, stop, up, down }) = self.running.take() else { return Receiver::default() };
+        stop.store(true, Ordering::Relaxed);
+        let _ = self.commands.send(Command::Stop);
+        self.inbound.wake();
+        wake();
+        let _ = up.join();
+        down.join().unwrap_or_default()
     }
 
     /// Swaps the router's snapshot.
@@ -276,14 +345,9 @@ impl Plane {
 }
 
 impl Drop for Plane {
-    /// Stops both threads and waits for them; every key goes with them.
+    /// Every key goes with the threads.
     fn drop(&mut self) {
-        let _ = self.commands.send(Command::Stop);
-        self.inbound.wake();
-        (self.wake)();
-        for thread in self.threads.drain(..) {
-            let _ = thread.join();
-        }
+        drop(self.stop());
     }
 }
 

@@ -68,9 +68,11 @@ fn host(own: &str, peer: &str) -> Host {
     let inbound = Arc::new(Inbound::new(Arc::clone(&drops)));
     let stop = packets.clone();
     let plane = Plane::start(PlaneParts {
-        source: Box::new(ChannelSource(source)),
-        sink: Box::new(ChannelSink(sink)),
-        wake: Box::new(move || drop(stop.send(None))),
+        device: Device {
+            source: Box::new(ChannelSource(source)),
+            sink: Box::new(ChannelSink(sink)),
+            wake: Box::new(move || drop(stop.send(None))),
+        },
         inbound: Arc::clone(&inbound),
         drops,
         clock,
@@ -202,4 +204,48 @@ fn probes_and_empty_frames_are_sent_by_the_control_task() {
     });
     b.plane.send_probe_ack(PEER, [4; 8]);
     assert_eq!(b.peer.drops().get(DropReason::OutPeerDown), 1, "this side has no key to answer with");
+}
+
+#[test]
+fn another_device_takes_over_with_the_keys_that_there_are() {
+    let (a, mut b) = joined();
+    a.packets.send(Some(packet(A, B, 1))).unwrap();
+    assert_eq!(b.delivered.recv_timeout(LIMIT).unwrap(), packet(A, B, 1));
+    let (packets, source) = channel();
+    let (sink, delivered) = channel();
+    b.plane
+        .replace_device(Device {
+            source: Box::new(ChannelSource(source)),
+            sink: Box::new(ChannelSink(sink)),
+            wake: Box::new(move || drop(packets.send(None))),
+        })
+        .unwrap();
+    a.packets.send(Some(packet(A, B, 2))).unwrap();
+    assert_eq!(delivered.recv_timeout(LIMIT).unwrap(), packet(A, B, 2));
+    b.plane.replace_device(Device::none()).unwrap();
+    a.packets.send(Some(packet(A, B, 3))).unwrap();
+    wait_for("the packet that nobody takes", || b.peer.drops().get(DropReason::TunWrite) == 1);
+}
+
+/// A device whose interface was removed: every read fails, woken or not.
+struct Gone;
+
+impl PacketSource for Gone {
+    fn read_batch(&mut self, _batch: &mut PacketBatch) -> io::Result<()> {
+        Err(io::Error::other("the interface is gone"))
+    }
+}
+
+#[test]
+fn a_plane_whose_device_is_gone_ends_when_it_is_told_to() {
+    let drops = Arc::new(DropCounters::default());
+    let inbound = Arc::new(Inbound::new(Arc::clone(&drops)));
+    let device = Device { source: Box::new(Gone), sink: Box::new(Nowhere), wake: Box::new(|| {}) };
+    let plane = Plane::start(PlaneParts { device, inbound, drops, clock }).unwrap();
+    let (ended, end) = channel();
+    std::thread::spawn(move || {
+        drop(plane);
+        ended.send(())
+    });
+    end.recv_timeout(LIMIT).expect("it ends");
 }

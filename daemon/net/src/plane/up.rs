@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use node::drops::{DropCounters, DropReason};
@@ -23,6 +24,8 @@ const PAUSE: Duration = Duration::from_millis(500);
 
 pub(super) struct Up {
     pub(super) source: Box<dyn PacketSource>,
+    /// Whether the loop is to end; a device that fails may not tell that it was woken.
+    pub(super) stop: Arc<AtomicBool>,
     pub(super) tables: Arc<Tables>,
     pub(super) reports: Arc<Reports>,
     pub(super) drops: Arc<DropCounters>,
@@ -41,6 +44,7 @@ impl Up {
                     self.send(&mut batch, &mut frames);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => return,
+                Err(_) if self.stop.load(Ordering::Relaxed) => return,
                 Err(error) => {
                     // Said once, not twice a second for as long as it lasts.
                     if !std::mem::replace(&mut failing, true) {

@@ -7,5 +7,6 @@ pub mod config;
 pub mod ipc;
 pub mod logging;
 pub mod run;
+pub mod service;
 pub mod state_dir;
 pub mod supervisor;

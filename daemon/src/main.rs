@@ -71,7 +71,11 @@ fn start(config: Config, args: &Args) -> anyhow::Result<()> {
     let prepared = run::prepare(config, &args.config, &args.runtime_dir)?;
     // Before the first thread, so that every thread inherits it.
     os::harden::drop_capabilities().context("cannot give up rights that are not needed")?;
-    runtime()?.block_on(run::run(prepared, TunnelLimits::default(), log))
+    let runtime = runtime()?;
+    let result = runtime.block_on(run::run(prepared, TunnelLimits::default(), log));
+    // A name that is just being resolved is not waited for.
+    runtime.shutdown_background();
+    result
 }
 
 /// The control plane wants one worker; packets have threads of their own.

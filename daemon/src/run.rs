@@ -7,7 +7,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use cryprq_ipc_proto::message::Request;
 use cryprq_ipc_proto::paths::CONTROL_SOCKET;
-use net::plane::{PacketSink, PacketSource, Plane, PlaneParts, Wake};
+use net::plane::{Device, Plane, PlaneParts};
 use net::stream::Inbound;
 use net::swarm::{NetConfig, NetEvent};
 use node::drops::DropCounters;
@@ -20,11 +20,12 @@ use tokio::net::UnixListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::config::{Config, Ingress, MemoryRule};
+use crate::config::{Config, MemoryRule};
 use crate::ipc::{Authority, Call, Caller, serve};
 use crate::logging::LogLevel;
+use crate::service;
 use crate::state_dir::{self, StateDir};
-use crate::supervisor::{Environment, Interface, OwnAddresses, Parts, Supervisor, Surroundings, undo};
+use crate::supervisor::{Environment, OwnAddresses, Parts, Supervisor, Surroundings, undo};
 
 /// Places for secrets to begin with: the identity, and per peer a PSK (twice) and two chain keys while one is replaced.
 const SECRETS_BESIDE_PEERS: usize = 64;
@@ -98,8 +99,7 @@ pub async fn run(prepared: Prepared, limits: TunnelLimits, log: LogLevel) -> any
         drops: Arc::clone(&drops),
         clock: boottime,
     })?;
-    let (source, sink, wake, interface) = ingress(&config, &own, &state).await?;
-    let plane = Plane::start(PlaneParts { source, sink, wake, inbound, drops, clock: boottime })?;
+    let plane = Plane::start(PlaneParts { device: Device::none(), inbound, drops, clock: boottime })?;
     let authority = Authority::new(config.access.clone(), config.group.clone());
     let parts = Parts {
         config,
@@ -111,7 +111,6 @@ pub async fn run(prepared: Prepared, limits: TunnelLimits, log: LogLevel) -> any
         state,
         net,
         plane,
-        interface,
         surroundings,
         environment,
         own,
@@ -125,13 +124,12 @@ pub async fn run(prepared: Prepared, limits: TunnelLimits, log: LogLevel) -> any
     let hangups = tokio::spawn(reload_on(hangup, calls.clone()));
     let server = tokio::spawn(serve(UnixListener::from_std(socket)?, authority, calls));
     tracing::info!("ready");
-    // Without systemd nobody listens, which is no error.
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    service::ready();
     let stop = async {
         tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+        service::stopping();
     };
     work(supervisor, events, call_queue, stop).await;
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     server.abort();
     hangups.abort();
     let _ = std::fs::remove_file(socket_path);
@@ -177,22 +175,6 @@ fn secret_store(config: &Config) -> anyhow::Result<Arc<LockedStore>> {
         tracing::warn!("secrets cannot be locked into memory: raise RLIMIT_MEMLOCK");
     }
     Ok(Arc::new(store))
-}
-
-type Ends = (Box<dyn PacketSource>, Box<dyn PacketSink>, Wake, Option<Interface>);
-
-async fn ingress(config: &Config, own: &OwnAddresses, state: &StateDir) -> anyhow::Result<Ends> {
-    match config.ingress {
-        Ingress::Tun => {
-            let (interface, tun) = Interface::open(&config.interface, config.mtu, own, state.journal()?).await?;
-            let (sink, wake) = (tun.try_clone()?, net::plane::wake(tun.waker()));
-            Ok((Box::new(tun), Box::new(sink), wake, Some(interface)))
-        }
-        Ingress::None => {
-            let (source, wake) = net::plane::nothing();
-            Ok((Box::new(source), Box::new(net::plane::Nowhere), wake, None))
-        }
-    }
 }
 
 /// Undoes what an earlier run left, without starting anything.

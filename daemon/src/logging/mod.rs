@@ -1,14 +1,24 @@
 //! The log: to standard error, its level changeable while the daemon runs.
+//!
+//! Lines from `info` on name no address, no key and nobody: peers have numbers in them, which `debug` explains.
 
+mod pace;
+
+use std::io::IsTerminal;
 use std::str::FromStr;
 
+use os::clock::boottime;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Registry, fmt, reload};
 
+use pace::{Paced, Priorities};
+
 /// Overrides `log.level`.
 const OVERRIDE: &str = "CRYPRQ_LOG";
+/// Set by systemd when standard error leads to journald.
+const JOURNAL: &str = "JOURNAL_STREAM";
 
 /// Changes what goes into the log.
 #[derive(Clone)]
@@ -21,13 +31,24 @@ pub struct LogLevel {
 /// Starts the log. `CRYPRQ_LOG` overrides `level`.
 pub fn start(level: &str) -> LogLevel {
     let named = std::env::var(OVERRIDE).ok();
-    let filter = filter(named.as_deref().unwrap_or(level)).unwrap_or_else(|| EnvFilter::new("info"));
+    let chosen = named.as_deref().and_then(filter);
+    let not_understood = named.is_some() && chosen.is_none();
+    let overridden = chosen.is_some();
+    let filter = chosen.or_else(|| filter(level)).unwrap_or_else(|| EnvFilter::new("info"));
     let (filter, handle) = reload::Layer::new(filter);
     // systemd and launchd stamp each line with the time themselves.
-    let lines = fmt::layer().with_writer(std::io::stderr).with_target(false).without_time();
+    let format = fmt::format().with_target(false).without_time();
+    let priorities = if std::env::var_os(JOURNAL).is_some() { Priorities::Written } else { Priorities::None };
+    let lines = fmt::layer()
+        .event_format(Paced::new(format, priorities, boottime))
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
     // A second start in one process (tests) keeps the first log.
     let _ = tracing_subscriber::registry().with(filter).with(lines).try_init();
-    LogLevel { handle, overridden: named.is_some() }
+    if not_understood {
+        tracing::warn!("{OVERRIDE} is none of error, warn, info, debug, trace, and is not used");
+    }
+    LogLevel { handle, overridden }
 }
 
 impl LogLevel {
@@ -49,11 +70,12 @@ impl LogLevel {
     }
 }
 
-/// Ours at the level asked for, and the libraries' at `warn`: their lines name addresses and are for their authors.
+/// Ours at the level asked for, and the libraries' at `warn` at most: their lines name addresses and are for their
+/// authors.
 fn filter(level: &str) -> Option<EnvFilter> {
     let level = LevelFilter::from_str(level).ok()?;
     let ours = ["cryprqd", "net", "os", "node"].map(|name| format!("{name}={level}")).join(",");
-    EnvFilter::try_new(format!("warn,{ours}")).ok()
+    EnvFilter::try_new(format!("{},{ours}", level.min(LevelFilter::WARN))).ok()
 }
 
 #[cfg(test)]

@@ -1,11 +1,13 @@
 //! The state folder: identity, peers, tickets, wishes, journal, lock (`docs/config.md`).
 
+mod addresses;
 mod file;
 mod own;
 mod peers;
 mod tickets;
 mod wishes;
 
+pub use addresses::Addresses;
 pub use file::StateError;
 pub use tickets::{KeptJoin, Tickets};
 pub use wishes::Wishes;

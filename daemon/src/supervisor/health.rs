@@ -11,6 +11,10 @@ pub(super) enum Fault {
     Listen,
     /// No interface leads out of this host.
     NoNetwork,
+    /// There is no TUN interface.
+    NoTun,
+    /// The system refuses a route.
+    Routes,
     /// The host is connected to a network that overlaps the inner one.
     NetworkOverlap,
     /// The wall clock was set.
@@ -36,6 +40,8 @@ impl Fault {
         match self {
             Self::Listen => "listen",
             Self::NoNetwork => "no_network",
+            Self::NoTun => "no_tun",
+            Self::Routes => "routes",
             Self::NetworkOverlap => "network_overlap",
             Self::ClockJumped => "clock_jumped",
             Self::PeerRefused => "peer_refused",
@@ -136,6 +142,8 @@ mod tests {
         let all = [
             Fault::Listen,
             Fault::NoNetwork,
+            Fault::NoTun,
+            Fault::Routes,
             Fault::NetworkOverlap,
             Fault::ClockJumped,
             Fault::PeerRefused,

@@ -4,13 +4,18 @@ use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 
-use anyhow::Context;
 use ipnet::IpNet;
+use net::plane::Device;
+use node::tunnel::Input;
 use os::journal::{Change, Journal, Undo};
 use os::network::Network;
 use os::tun::{Tun, TunConfig, TunOffload};
 
-use super::OwnAddresses;
+use super::health::{Fault, News};
+use super::{OwnAddresses, Supervisor};
+use crate::config::Ingress;
+
+const TAKEN: &str = "another program has it: choose another network.interface";
 
 /// A TUN interface with its addresses.
 pub struct Interface {
@@ -23,34 +28,73 @@ pub struct Interface {
     partial_checksums: bool,
 }
 
+/// Why there is no interface, and what mends it.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot make the interface {name}: {why}")]
+pub struct NoInterface {
+    name: String,
+    why: String,
+    /// What mends it.
+    pub hint: &'static str,
+}
+
+impl NoInterface {
+    fn new(name: &str, error: impl ToString, hint: &'static str) -> Self {
+        Self { name: name.to_owned(), why: error.to_string(), hint }
+    }
+}
+
 impl Interface {
     /// Makes the interface after noting it in the journal, and brings it up with our addresses.
     ///
     /// # Errors
-    /// What failed and what mends it.
-    pub async fn open(name: &str, mtu: u16, own: &OwnAddresses, mut journal: Journal) -> anyhow::Result<(Self, Tun)> {
-        journal.note(Change::Link { name: name.to_owned() })?;
-        let tun = Tun::open(&TunConfig { name: name.to_owned(), offload: TunOffload::Probe }).map_err(|error| {
-            let hint = if error.kind() == io::ErrorKind::NotFound {
-                "load the driver: modprobe tun"
-            } else if error.kind() == io::ErrorKind::PermissionDenied {
-                "run as root, or with CAP_NET_ADMIN"
-            } else if error.kind() == io::ErrorKind::ResourceBusy {
-                "another program has it: choose another network.interface"
-            } else {
-                "see network.interface in the configuration"
-            };
-            anyhow::anyhow!("cannot make the interface {name}: {error}; {hint}")
-        })?;
-        let network = Network::open()?;
-        let index = network.index_of(name).await?.context("the interface vanished")?;
-        network.set_up(index, mtu).await?;
+    /// [`NoInterface`]; nothing is left behind then.
+    pub async fn open(
+        name: &str,
+        mtu: u16,
+        own: &OwnAddresses,
+        mut journal: Journal,
+    ) -> Result<(Self, Tun), NoInterface> {
+        let odd = |error: &dyn std::fmt::Display| NoInterface::new(name, error, "see the log of the kernel");
+        let network = Network::open().map_err(|error| odd(&error))?;
+        // One that is there already is somebody else's: ours went with the daemon that made it.
+        if network.index_of(name).await.map_err(|error| odd(&error))?.is_some() {
+            return Err(NoInterface::new(name, "it exists already", TAKEN));
+        }
+        journal.note(Change::Link { name: name.to_owned() }).map_err(|error| odd(&error))?;
+        let tun = match Tun::open(&TunConfig { name: name.to_owned(), offload: TunOffload::Probe }) {
+            Ok(tun) => tun,
+            Err(error) => {
+                // Nothing was made, so nothing is to be undone; what stays in the journal is dealt with at the next start.
+                let _ = journal.undo_all(&mut Undone);
+                let hint = if error.kind() == io::ErrorKind::NotFound {
+                    "load the driver: modprobe tun"
+                } else if error.kind() == io::ErrorKind::PermissionDenied {
+                    "run as root, or with CAP_NET_ADMIN"
+                } else if error.kind() == io::ErrorKind::ResourceBusy {
+                    TAKEN
+                } else {
+                    "see network.interface in the configuration"
+                };
+                return Err(NoInterface::new(name, error, hint));
+            }
+        };
+        // Whatever fails from here on: the kernel takes the interface away with its last handle.
+        let index = network.index_of(name).await.map_err(|error| odd(&error))?;
+        let index = index.ok_or_else(|| odd(&"it vanished"))?;
+        network.set_up(index, mtu).await.map_err(|error| odd(&error))?;
         let (name, partial_checksums) = (name.to_owned(), tun.merge_rule().is_some());
         let interface = Self { network, index, name, mtu, routes: BTreeSet::new(), journal, partial_checksums };
         for address in own.all() {
-            interface.add_address(address).await?;
+            interface.add_address(address).await.map_err(|error| odd(&error))?;
         }
         Ok((interface, tun))
+    }
+
+    /// Whether the interface is still there.
+    pub async fn is_there(&self) -> bool {
+        // A kernel that does not tell is no reason to make it anew.
+        self.network.index_of(&self.name).await.map_or(true, |index| index == Some(self.index))
     }
 
     /// Whether the device completes partial checksums (capability `CSUM_PARTIAL`).
@@ -115,6 +159,56 @@ impl Interface {
         if self.network.remove_link(&self.name).await.is_ok() {
             let _ = self.journal.undo_all(&mut Undone);
         }
+    }
+}
+
+impl Supervisor {
+    /// Makes the interface, if one is wanted, and lets the packet loops go on with it.
+    pub(super) async fn open_interface(&mut self) {
+        if self.config.ingress != Ingress::Tun || self.interface.is_some() {
+            return;
+        }
+        if let Err((error, hint)) = self.try_to_open_interface().await {
+            if self.health.note(Fault::NoTun, "", error.to_string(), hint) == News::New {
+                tracing::warn!(%error, hint, "no packet passes; trying again");
+            }
+            return;
+        }
+        self.health.clear(Fault::NoTun, "");
+        let (params, slots) = (self.params(), self.peers.keys().copied().collect::<Vec<_>>());
+        for slot in slots {
+            // Whether the device completes checksums may be another than before.
+            self.feed(slot, Input::ParamsChanged(params)).await;
+        }
+        self.renew_router().await;
+    }
+
+    async fn try_to_open_interface(&mut self) -> Result<(), (anyhow::Error, &'static str)> {
+        const DESCRIPTORS: &str = "give the daemon more descriptors and threads";
+        let journal = self.state.journal().map_err(|error| (error, "mend the state folder"))?;
+        let opened = Interface::open(&self.config.interface, self.config.mtu, &self.own, journal).await;
+        let (interface, tun) = opened.map_err(|error| {
+            let hint = error.hint;
+            (error.into(), hint)
+        })?;
+        let device = Device::tun(tun).map_err(|error| (error.into(), DESCRIPTORS))?;
+        self.plane.replace_device(device).map_err(|error| (error.into(), DESCRIPTORS))?;
+        self.interface = Some(interface);
+        Ok(())
+    }
+
+    /// Makes the interface anew when somebody took it away.
+    pub(super) async fn miss_interface(&mut self) {
+        let Some(interface) = &self.interface else { return };
+        if interface.is_there().await {
+            return;
+        }
+        tracing::warn!("somebody removed the interface");
+        self.interface = None;
+        if let Err(error) = self.plane.replace_device(Device::none()) {
+            tracing::error!(%error, "the packet loops cannot go on");
+        }
+        self.open_interface().await;
     }
 }
 

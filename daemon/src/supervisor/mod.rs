@@ -11,13 +11,14 @@ mod peer;
 mod peers;
 mod pings;
 mod rates;
+mod reached;
 mod reload;
 mod revision;
 mod status;
 mod surroundings;
 mod wall_clock;
 
-pub use interface::{Interface, undo};
+pub use interface::{Interface, NoInterface, undo};
 pub use peers::Origin;
 pub use surroundings::{Environment, Surroundings};
 
@@ -45,15 +46,19 @@ use tokio::sync::mpsc;
 use crate::config::{Config, OwnIpv4};
 use crate::ipc::{Authority, Call};
 use crate::logging::LogLevel;
+use crate::service::Watchdog;
 use crate::state_dir::{StateDir, StateError};
 use health::{Fault, Health, News};
 use pairing::Pairing;
 use peer::Peer;
 use pings::Pings;
+use reached::Reached;
 use wall_clock::WallClock;
 
 /// The longest time between two looks at the clock: tokio's timers stand still while the machine sleeps, keys do not.
 const LOOK: Duration = Duration::from_secs(5);
+/// The longest time that stopping takes; what is left then is undone at the next start.
+const FAREWELL: Duration = Duration::from_millis(800);
 
 /// What the supervisor is made of.
 pub struct Parts {
@@ -73,10 +78,8 @@ pub struct Parts {
     pub state: StateDir,
     /// The swarm.
     pub net: Net,
-    /// The packet loops.
+    /// The packet loops, without a device as yet.
     pub plane: Plane,
-    /// The TUN interface, if there is one.
-    pub interface: Option<Interface>,
     /// What the host is connected to, as it was seen before the interface was made.
     pub surroundings: Surroundings,
     /// The way to learn what becomes of it.
@@ -147,7 +150,9 @@ pub struct Supervisor {
     health: Health,
     wall_clock: WallClock,
     pings: Pings,
+    reached: Reached,
     looked_at: Time,
+    watchdog: Option<Watchdog>,
     since: jiff::Timestamp,
 }
 
@@ -155,14 +160,15 @@ impl Supervisor {
     /// Enters all peers and begins to connect those that are wanted.
     ///
     /// # Errors
-    /// When the peers contradict each other or the system refuses a route.
+    /// When the peers contradict each other, or a file of the state folder cannot be used.
     pub async fn start(parts: Parts) -> anyhow::Result<Self> {
-        let Parts { mut config, limits, identity, store, state, net, plane, interface, .. } = parts;
+        let Parts { mut config, limits, identity, store, state, net, plane, .. } = parts;
         let (network, changes) = parts.environment.map(|around| (around.network, around.changes)).unzip();
         let configured = std::mem::take(&mut config.peers).into_iter().map(|peer| (peer, Origin::Config));
         let kept = state.peers()?.into_iter().map(|peer| (peer, Origin::State));
         let mut health = Health::default();
         let wishes = state.wishes().or_else(|error| usable(&mut health, "wishes.toml", error))?;
+        let addresses = state.addresses().or_else(|error| usable(&mut health, "addresses.toml", error))?;
         let pairing = Pairing::new(identity.public(), state.tickets(identity.public())?);
         let mut supervisor = Self {
             config,
@@ -175,7 +181,7 @@ impl Supervisor {
             state,
             net,
             plane,
-            interface,
+            interface: None,
             surroundings: parts.surroundings,
             network,
             changes,
@@ -191,7 +197,9 @@ impl Supervisor {
             health,
             wall_clock: WallClock::default(),
             pings: Pings::default(),
+            reached: Reached::new(addresses),
             looked_at: boottime(),
+            watchdog: Watchdog::start(boottime()),
             since: jiff::Timestamp::now(),
         };
         if parts.group.is_none() {
@@ -201,6 +209,7 @@ impl Supervisor {
             supervisor.health.note(Fault::GroupMissing, "", text, &hint);
         }
         supervisor.judge_surroundings();
+        supervisor.open_interface().await;
         supervisor.look();
         for (peer, origin) in configured.chain(kept) {
             supervisor.check_peer(&peer, None).map_err(|error| {
@@ -209,7 +218,7 @@ impl Supervisor {
             let wish = wishes.get(&peer.key).copied();
             supervisor.enter(peer, origin, wish).await?;
         }
-        supervisor.set_router(&BTreeSet::new()).await?;
+        supervisor.renew_router().await;
         let slots: Vec<_> = supervisor.peers.iter().map(|(slot, peer)| (*slot, peer.wanted())).collect();
         for (slot, want) in slots {
             supervisor.set_wanted(slot, want).await;
@@ -222,11 +231,11 @@ impl Supervisor {
     async fn set_wanted(&mut self, slot: PeerSlot, want: Want) {
         let Some(peer) = self.peers.get_mut(&slot) else { return };
         peer.want = want;
-        let (key, addresses) = (peer.config.key, peer.config.addresses.clone());
         self.feed(slot, Input::Wanted(want)).await;
+        let Some(peer) = self.peers.get(&slot) else { return };
         match want {
-            Want::Up => self.net.dial(key, addresses).await,
-            Want::Down => self.net.hang_up(key).await,
+            Want::Up => self.dial(peer).await,
+            Want::Down => self.net.hang_up(peer.config.key).await,
         }
     }
 
@@ -246,6 +255,19 @@ impl Supervisor {
             interface.set_routes(prefixes).await?;
         }
         Ok(())
+    }
+
+    /// [`Self::set_router`] after something else than the peers changed, when nobody is there to be told a failure.
+    async fn renew_router(&mut self) {
+        match self.set_router(&BTreeSet::new()).await {
+            Ok(()) => self.health.clear(Fault::Routes, ""),
+            Err(error) => {
+                let hint = "look for another program's route to the same place, then 'sudo cryprq config reload'";
+                if self.health.note(Fault::Routes, "", format!("{error:#}"), hint) == News::New {
+                    tracing::warn!("the system refuses a route: see cryprq status");
+                }
+            }
+        }
     }
 
     /// Runs until `stop` completes.
@@ -278,13 +300,16 @@ impl Supervisor {
             busy = self.drain(&reports).await;
             self.expire().await;
         }
-        self.stop().await;
+        if tokio::time::timeout(FAREWELL, self.stop()).await.is_err() {
+            tracing::warn!("not everything could be undone in time: the next start does the rest");
+        }
     }
 
     fn pause(&self, busy: bool) -> Duration {
         let now = boottime();
         let tunnels = self.peers.values().filter_map(|peer| peer.tunnel.deadline());
-        let deadline = tunnels.chain(self.pings.deadline()).chain(self.pairing.deadline()).min();
+        let others = [self.pings.deadline(), self.pairing.deadline(), self.watchdog.as_ref().map(Watchdog::deadline)];
+        let deadline = tunnels.chain(others.into_iter().flatten()).min();
         let longest = if busy { Reports::PAUSE } else { LOOK };
         deadline.map_or(longest, |deadline| deadline.saturating_since(now).min(longest))
     }
@@ -324,6 +349,8 @@ impl Supervisor {
         } else {
             self.health.clear(Fault::SecretsNotLocked, "");
         }
+        // Failures are told by a health item.
+        let _ = self.save_addresses();
         if self.health.has(Fault::StateNotSaved) {
             // What a caller asked for was refused then; the wishes show whether the disk takes anything again.
             let _ = self.save_wishes();
@@ -339,12 +366,19 @@ impl Supervisor {
         }
         self.expire_pairing().await;
         self.pings.expire(now);
+        if let Some(watchdog) = &mut self.watchdog {
+            watchdog.feed(now);
+        }
         if now.saturating_since(self.looked_at) >= LOOK {
             self.look();
+            if self.health.has(Fault::NoTun) {
+                self.open_interface().await;
+            }
         }
     }
 
     async fn stop(mut self) {
+        let _ = self.save_addresses();
         let slots: Vec<_> = self.peers.keys().copied().collect();
         for slot in slots {
             self.feed(slot, Input::EraseAll).await;

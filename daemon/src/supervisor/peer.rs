@@ -86,8 +86,9 @@ impl Supervisor {
             }
             NetEvent::ConnectionUp { peer, connection, dialled, address } => {
                 tracing::debug!(%peer, %address, "connection up");
-                if let Some(peer) = self.slots.get(&peer).and_then(|slot| self.peers.get_mut(slot)) {
-                    peer.connections.insert(connection, address);
+                if let Some(known) = self.slots.get(&peer).and_then(|slot| self.peers.get_mut(slot)) {
+                    self.reached.note(peer, &address, dialled);
+                    known.connections.insert(connection, address);
                 }
                 (peer, Input::ConnectionUp { connection, dialled })
             }

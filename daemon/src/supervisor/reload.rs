@@ -7,13 +7,13 @@ use cryprq_ipc_proto::message::Reply;
 use node::peer_key::PeerKey;
 use node::router::PeerSlot;
 use node::tunnel::Input;
-use sd_notify::NotifyState;
 
 use super::health::Fault;
 use super::peers::{check_beside, check_own, internal};
 use super::revision::{PskChange, Revision};
 use super::{Origin, OwnAddresses, Supervisor};
 use crate::config::{Changes, Config, PeerConfig};
+use crate::service;
 
 impl Supervisor {
     /// Reads the configuration again and takes it over.
@@ -21,15 +21,12 @@ impl Supervisor {
     /// # Errors
     /// Everything that is wrong with it; nothing has changed then.
     pub(super) async fn reload(&mut self) -> Result<Reply, ErrorBody> {
-        // Without systemd nobody listens, which is no error.
-        if let Ok(now) = NotifyState::monotonic_usec_now() {
-            let _ = sd_notify::notify(&[NotifyState::Reloading, now]);
-        }
+        service::reloading();
         let result = match Config::load(&self.config_file) {
             Ok(new) => self.take_over(new).await,
             Err(errors) => Err(ErrorBody::new(ErrorCode::InvalidConfig, errors.to_string().replace('\n', "; "))),
         };
-        let _ = sd_notify::notify(&[NotifyState::Ready]);
+        service::ready();
         match result {
             Ok(Changes { now, at_restart }) => {
                 self.health.clear(Fault::ConfigRefused, "");

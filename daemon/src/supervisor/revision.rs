@@ -84,6 +84,7 @@ impl Supervisor {
             self.readdress(done.own).await?;
         }
         self.set_router(&gone).await?;
+        self.health.clear(Fault::Routes, "");
         if save {
             self.save_peers(&gone)?;
         }
@@ -141,10 +142,14 @@ impl Supervisor {
                 // The newest word about the start is the configuration's.
                 wishes_changed |= peer.wish.take().is_some();
             }
-            if peer.want == Want::Up && peer.config.addresses != before.addresses {
-                self.net.dial(peer.config.key, peer.config.addresses.clone()).await;
+            let moved = peer.want == Want::Up && peer.config.addresses != before.addresses;
+            if let Some(peer) = self.peers.get(&slot).filter(|_| moved) {
+                self.dial(peer).await;
             }
             self.feed(slot, Input::ChainRuleChanged(rule)).await;
+        }
+        if !gone.is_empty() {
+            let _ = self.save_addresses();
         }
         if wishes_changed {
             // A failure is told by a health item; the wish of a peer that is gone does no harm.
@@ -223,6 +228,7 @@ impl Supervisor {
         self.peers.remove(&slot);
         self.plane.remove_peer(slot);
         self.pings.end(slot);
+        self.reached.forget(key);
         self.absolve(key);
     }
 

@@ -76,6 +76,7 @@ fn is_link_local(address: IpNet) -> bool {
 impl Supervisor {
     /// Looks around after something changed.
     pub(super) async fn look_around(&mut self) {
+        self.miss_interface().await;
         let Some(network) = &self.network else { return };
         match Surroundings::look(network, &self.config.interface).await {
             Ok(now) if now == self.surroundings => {}
@@ -85,9 +86,7 @@ impl Supervisor {
                 self.judge_surroundings();
                 if moved {
                     tracing::info!("the network changed");
-                    if let Err(error) = self.set_router(&BTreeSet::new()).await {
-                        tracing::warn!(%error, "the routes could not be set");
-                    }
+                    self.renew_router().await;
                     self.net.kick().await;
                 }
             }

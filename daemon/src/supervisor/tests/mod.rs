@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use cryprq_ipc_proto::error::{ErrorBody, ErrorCode};
 use cryprq_ipc_proto::json::read_request;
 use cryprq_ipc_proto::message::Reply;
-use net::plane::{Nowhere, PlaneParts};
+use net::plane::{Device, PlaneParts};
 use net::stream::Inbound;
 use net::swarm::{NetConfig, Tcp};
 use node::drops::DropCounters;
@@ -18,6 +18,7 @@ use node::secret::{HeapStore, SecretKey32, SecretSlot, StoreError, StoredSecret}
 
 use super::calls::Answer;
 use super::*;
+use crate::config::Ingress;
 use crate::ipc::Caller;
 use crate::{logging, state_dir};
 
@@ -81,7 +82,8 @@ impl Default for Oddities {
 }
 
 async fn daemon_with(folder: &Path, config: &str, host: Oddities) -> anyhow::Result<Daemon> {
-    let config = Config::parse(config)?;
+    let mut config = Config::parse(config)?;
+    config.ingress = Ingress::None;
     let state = StateDir::open(folder)?;
     let store = Counting::default();
     let (secrets, store_full) = (Arc::clone(&store.held), Arc::clone(&store.full));
@@ -99,9 +101,7 @@ async fn daemon_with(folder: &Path, config: &str, host: Oddities) -> anyhow::Res
         drops: Arc::clone(&drops),
         clock: boottime,
     })?;
-    let (source, wake) = net::plane::nothing();
-    let (source, sink) = (Box::new(source), Box::new(Nowhere));
-    let plane = Plane::start(PlaneParts { source, sink, wake, inbound, drops, clock: boottime })?;
+    let plane = Plane::start(PlaneParts { device: Device::none(), inbound, drops, clock: boottime })?;
     let own = OwnAddresses::new(&config, identity.public(), state.own_ipv4()?);
     let parts = Parts {
         authority: Authority::new(config.access.clone(), config.group.clone()),
@@ -113,7 +113,6 @@ async fn daemon_with(folder: &Path, config: &str, host: Oddities) -> anyhow::Res
         state,
         net,
         plane,
-        interface: None,
         surroundings: Surroundings::default(),
         environment: None,
         own,

@@ -17,6 +17,9 @@ async fn reloading(config: &str) -> Reloading {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("cryprq.toml");
     std::fs::write(&file, config).unwrap();
+    // No daemon of these tests has a TUN device.
+    std::fs::create_dir(dir.path().join("conf.d")).unwrap();
+    std::fs::write(dir.path().join("conf.d/ingress.toml"), "[network]\ningress = \"none\"\n").unwrap();
     let daemon = daemon(&dir.path().join("state"), config).await.unwrap();
     Reloading { _dir: dir, file, daemon }
 }

@@ -78,6 +78,8 @@ pub struct Setup {
     pub link: LinkShape,
     /// The time on the way of a handshake message.
     pub stream_delay: Duration,
+    /// The most that is added to it; streams are not ordered among each other.
+    pub stream_jitter: Duration,
     /// The most by which a timer is late.
     pub lateness: Duration,
     /// The most by which a report of the packet loops is late.
@@ -100,6 +102,7 @@ impl Setup {
             via: Via::Udp,
             link: LinkShape::perfect(ms(10)),
             stream_delay: ms(10),
+            stream_jitter: Duration::ZERO,
             lateness: Duration::ZERO,
             report_delay: Duration::ZERO,
             message_faults: 0.0,

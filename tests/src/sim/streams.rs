@@ -328,7 +328,7 @@ impl World {
 
     /// Brings something to one end of a stream, behind what is on its way already.
     fn bring(&mut self, stream: u64, to: usize, what: Arriving, extra: Duration) {
-        let jitter = self.dice.up_to(self.setup.stream_delay / 4);
+        let jitter = self.dice.up_to(self.setup.stream_jitter);
         let at = self.now + self.setup.stream_delay + jitter + extra;
         let Some(on) = self.streams.streams.get_mut(&stream) else { return };
         let end = on.end(to);

@@ -152,6 +152,14 @@ impl World {
         }
     }
 
+    /// A host's clock is set back, against its contract.
+    pub fn set_clock_back(&mut self, host: usize, span: Duration) {
+        self.hosts[host].origin = self.hosts[host].origin.saturating_sub(span);
+        for peer in self.hosts[host].peers.values_mut() {
+            peer.timer = None;
+        }
+    }
+
     /// Replays, reflects, splices and invents frames at a host.
     fn attack(&mut self, host: usize) {
         let seen = self.ledger.len();

@@ -151,7 +151,7 @@ pub struct Host {
     /// How often it was restarted.
     pub(super) incarnation: u32,
     /// Its clock at the origin of the network's.
-    origin: Duration,
+    pub(super) origin: Duration,
 }
 
 /// A host's dealings with one peer.
@@ -202,7 +202,8 @@ impl Host {
             peers: BTreeMap::new(),
             asleep_until: None,
             incarnation: 0,
-            origin: dice.between(secs(1), secs(1_000_000)),
+            // Far from zero, so that it can be set back.
+            origin: dice.between(secs(100_000_000), secs(200_000_000)),
         }
     }
 

@@ -195,7 +195,16 @@ impl Request {
 
     /// Who may make it. A request that the table does not hold is the administrator's alone.
     pub fn tier(&self) -> Tier {
-        VERBS.iter().find(|verb| verb.name == self.name()).map_or(Tier::Admin, |verb| verb.tier)
+        self.verb().map_or(Tier::Admin, |verb| verb.tier)
+    }
+
+    /// The words of the command line for it.
+    pub fn command(&self) -> &'static str {
+        self.verb().map_or("", |verb| verb.command)
+    }
+
+    fn verb(&self) -> Option<&'static Verb> {
+        VERBS.iter().find(|verb| verb.name == self.name())
     }
 }
 

@@ -9,6 +9,8 @@ pub mod fake_daemon;
 pub mod fuzzing;
 #[cfg(feature = "daemon")]
 pub mod lab;
+#[cfg(feature = "daemon")]
+pub mod local;
 pub mod measure;
 pub mod reference;
 pub mod repository;

@@ -55,7 +55,7 @@ impl Authority {
         let hint = if rules.contains(&Who::Group(self.group.clone())) {
             format!("sudo usermod -aG {} $USER, then log in again", self.group)
         } else {
-            format!("sudo cryprq {}", request.name())
+            format!("sudo cryprq {}", request.command())
         };
         Err(refused(message).hint(hint))
     }

@@ -1,7 +1,7 @@
 //! One connection, and how long its client may keep us waiting.
 
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -79,9 +79,10 @@ impl Connection {
         matches!(timeout(self.timing.slow, self.stream.read_exact(bytes)).await, Ok(Ok(_)))
     }
 
-    /// Both directions, for what brings a protocol of its own.
-    pub(super) fn into_patient(self) -> Patient {
-        Patient { stream: self.stream, slow: self.timing.slow, stalled: None }
+    /// Both directions, for what brings a protocol of its own, and a second handle on the socket to look at.
+    pub(super) fn into_parts(self) -> io::Result<(Patient, OwnedFd)> {
+        let socket = self.stream.get_ref().as_fd().try_clone_to_owned()?;
+        Ok((Patient { stream: self.stream, slow: self.timing.slow, stalled: None }, socket))
     }
 }
 

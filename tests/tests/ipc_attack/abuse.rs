@@ -7,13 +7,14 @@ use std::os::unix::fs::{FileTypeExt, PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
 
 use anyhow::{Result, ensure};
+use cryprq_ipc_proto::header::MAGIC;
 use cryprq_tests::lab::until;
 use cryprq_tests::local::Folder;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use serde_json::Value;
 
-use crate::{frames, http, line, requests};
+use crate::{body, frames, http, line, refusal, requests};
 
 /// Starts a daemon that must not start, and gives what it said.
 fn refused(folder: &Folder) -> Result<String> {
@@ -130,19 +131,19 @@ fn attack_09_no_request_makes_the_daemon_open_a_file_of_the_callers_choice() -> 
 const HOSTILE: &str =
     "x\nERROR forged: line\r\u{1b}[2J\u{1b}]0;t\u{7}\u{202e}\u{2066}\u{85}\u{2028}\0%s%n$(id)`id`;|&\"'\\";
 
+/// What of it a terminal would obey.
+const OBEYED: [char; 6] = ['\u{1b}', '\u{202e}', '\u{2066}', '\u{85}', '\u{2028}', '\u{7}'];
+
 #[test]
 fn attack_10_what_a_caller_says_reaches_neither_log_nor_answer_as_it_is() -> Result<()> {
     let daemon = Folder::new("")?.start()?;
     for (verb, object, request) in requests(HOSTILE).filter(|(verb, ..)| verb.name != "watch") {
         for said in [line(&object), frames(&request), http(verb, &object)] {
             let answer = daemon.say(&said)?;
-            let head = answer.windows(4).position(|window| window == b"\r\n\r\n").map_or(0, |end| end + 4);
-            let answer = String::from_utf8_lossy(&answer[head..]).into_owned();
-            ensure!(
-                !answer.contains(['\u{1b}', '\u{202e}', '\u{2066}', '\u{85}', '\u{2028}', '\u{7}']),
-                "{}: {answer}",
-                verb.name
-            );
+            let told = refusal(&answer).map(|error| format!("{} {:?}", error.message, error.hint));
+            let told = told.unwrap_or_else(|| String::from_utf8_lossy(body(&answer)).into_owned());
+            let binary = answer.first() == Some(&MAGIC[0]) && refusal(&answer).is_none();
+            ensure!(binary || !told.contains(OBEYED), "{}: {told}", verb.name);
         }
     }
     let unknown = format!("{}\n", serde_json::json!({ "cmd": HOSTILE, HOSTILE: 1 }));
@@ -158,9 +159,6 @@ fn attack_10_what_a_caller_says_reaches_neither_log_nor_answer_as_it_is() -> Res
     ensure!(peers["peers"].as_array().is_some_and(Vec::is_empty), "nobody of that name became a peer: {peers}");
     let log = daemon.log();
     ensure!(!log.is_empty() && !log.lines().any(|line| line.starts_with("ERROR forged")), "a forged line:\n{log}");
-    ensure!(
-        !log.contains(['\u{1b}', '\u{202e}', '\u{2066}', '\u{85}', '\u{2028}', '\u{7}', '\0']),
-        "in the log:\n{log}"
-    );
+    ensure!(!log.contains(OBEYED) && !log.contains('\0'), "in the log:\n{log}");
     Ok(())
 }

@@ -8,6 +8,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
+use cryprq_ipc_proto::error::ErrorCode;
 use cryprq_ipc_proto::verb::Tier;
 use cryprq_tests::local::{Folder, Local, User, can_be_others};
 use rustix::cmsg_space;
@@ -54,7 +55,7 @@ fn attack_01_a_member_is_refused_every_verb_above_his_tier_in_every_framing() ->
             let denied = |answer: Option<Vec<u8>>| -> Result<bool> {
                 let answer = answer.context("the kernel let nobody in")?;
                 ensure!(!answer.is_empty(), "{} by {framing} was not answered", verb.name);
-                Ok(refusal(&answer).as_deref() == Some("permission_denied"))
+                Ok(refusal(&answer).is_some_and(|error| error.code == ErrorCode::PermissionDenied))
             };
             ensure!(
                 denied(his(&said)?)? == (verb.tier > Tier::Operate),
@@ -130,7 +131,7 @@ fn attack_13_one_user_who_takes_every_place_leaves_root_his_own() -> Result<()> 
     BufReader::new(holding.stdout.take().context("no output")?).read_line(&mut served)?;
     ensure!(served == "32\n", "{served:?} of 200 connections were served");
     let answer = daemon.say_as(member, b"{\"cmd\":\"hello\"}\n")?.context("a member may connect")?;
-    ensure!(refusal(&answer).as_deref() == Some("too_many_clients"));
+    ensure!(refusal(&answer).is_some_and(|error| error.code == ErrorCode::TooManyClients));
     ensure!(daemon.ask(r#"{"cmd":"hello"}"#)?["reply"] == "hello", "root is served");
     drop(holding.stdin.take());
     holding.wait()?;

@@ -6,8 +6,9 @@ mod identity;
 mod reach;
 mod secrets;
 
+use cryprq_ipc_proto::error::ErrorBody;
 use cryprq_ipc_proto::frame::Frame;
-use cryprq_ipc_proto::header::{HEADER, Header};
+use cryprq_ipc_proto::header::{HEADER, Header, MAGIC};
 use cryprq_ipc_proto::hello::{Hello, Role};
 use cryprq_ipc_proto::json::{read_reply, request_of};
 use cryprq_ipc_proto::message::Request;
@@ -70,22 +71,30 @@ fn http(verb: &Verb, object: &Map<String, Value>) -> Vec<u8> {
     format!("{head}\r\n\r\n{body}").into_bytes()
 }
 
-/// The error code in an answer of any framing; `None` for an answer without one.
-fn refusal(answer: &[u8]) -> Option<String> {
-    if answer.first() == Some(&0xc9) {
-        let mut rest = answer;
-        let mut code = None;
-        while let Some((header, after)) = rest.split_first_chunk::<HEADER>() {
-            let header = Header::read(header).expect("a header");
-            let (body, after) = after.split_at(header.length);
-            if let Frame::Error(error) = Frame::read(&header, body).expect("a frame") {
-                code = Some(error.code.name().to_owned());
-            }
-            rest = after;
-        }
-        return code;
+/// The refusal in an answer of any framing; `None` for an answer that is none.
+fn refusal(answer: &[u8]) -> Option<ErrorBody> {
+    if answer.first() == Some(&MAGIC[0]) {
+        return frames_in(answer).into_iter().find_map(|frame| {
+            let Frame::Error(error) = frame else { return None };
+            Some(error)
+        });
     }
-    let text = String::from_utf8_lossy(answer);
-    let body = text.split_once("\r\n\r\n").map_or(&*text, |(_, body)| body);
-    read_reply(body.as_bytes()).err().map(|error| error.code.name().to_owned())
+    read_reply(body(answer)).err()
+}
+
+fn frames_in(mut answer: &[u8]) -> Vec<Frame<'_>> {
+    let mut frames = Vec::new();
+    while let Some((header, after)) = answer.split_first_chunk::<HEADER>() {
+        let header = Header::read(header).expect("a header");
+        let (body, after) = after.split_at(header.length);
+        frames.push(Frame::read(&header, body).expect("a frame"));
+        answer = after;
+    }
+    frames
+}
+
+/// What follows the head of an HTTP response; a line as a whole.
+fn body(answer: &[u8]) -> &[u8] {
+    let head = answer.windows(4).position(|window| window == b"\r\n\r\n").map_or(0, |end| end + 4);
+    &answer[head..]
 }

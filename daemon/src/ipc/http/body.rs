@@ -1,7 +1,9 @@
 //! Bodies of answers: a text, or events as they come.
 
 use std::convert::Infallible;
+use std::os::fd::OwnedFd;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -10,7 +12,7 @@ use hyper::body::{Frame, SizeHint};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use crate::ipc::stream::{Outlet, Outlook};
+use crate::ipc::stream::{Outlet, Outlook, outlook};
 
 /// Events that may wait for the connection: one, and the last words.
 const WAITING: usize = 2;
@@ -22,9 +24,9 @@ pub(super) enum Body {
 
 impl Body {
     /// A body of events, and where they go in.
-    pub(super) fn events(slow: Duration) -> (Events, Self) {
+    pub(super) fn events(socket: Arc<OwnedFd>, slow: Duration) -> (Events, Self) {
         let (sender, receiver) = mpsc::channel(WAITING);
-        (Events { sender, slow }, Self::Events(receiver))
+        (Events { sender, socket, slow }, Self::Events(receiver))
     }
 }
 
@@ -61,12 +63,13 @@ impl hyper::body::Body for Body {
 /// The other end of a body of events.
 pub(super) struct Events {
     sender: mpsc::Sender<Bytes>,
+    socket: Arc<OwnedFd>,
     slow: Duration,
 }
 
 impl Outlet for Events {
     fn outlook(&self) -> Outlook {
-        if self.sender.is_closed() {
+        if self.sender.is_closed() || outlook(&*self.socket) == Outlook::Gone {
             Outlook::Gone
         } else if self.sender.capacity() == WAITING {
             Outlook::Ready

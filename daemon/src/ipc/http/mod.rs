@@ -4,6 +4,9 @@ mod body;
 mod gate;
 
 use std::convert::Infallible;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
 
 use cryprq_ipc_proto::error::{ErrorBody, ErrorCode};
 use cryprq_ipc_proto::json::{read_object, request_of, write_event, write_reply};
@@ -21,7 +24,7 @@ use serde_json::{Map, Value};
 use tokio::time::timeout;
 
 use super::dispatch::{Answer, Dispatcher};
-use super::stream::{Connection, Timing, Words, tell};
+use super::stream::{Connection, Words, tell};
 use super::watch::Watcher;
 use super::{Caller, metrics};
 use body::Body;
@@ -35,41 +38,61 @@ const MAX_HEADERS: usize = 64;
 /// Answers requests in their order until the client leaves.
 pub(super) async fn converse(connection: Connection, caller: &Caller, dispatcher: &Dispatcher) {
     let timing = connection.timing;
+    let Ok((stream, socket)) = connection.into_parts() else { return };
+    let client = Client { caller, dispatcher, socket: Arc::new(socket), slow: timing.slow };
     let service = service_fn(async |request| {
-        Ok::<_, Infallible>(respond(request, caller, dispatcher, timing).await.unwrap_or_else(|refused| *refused))
+        Ok::<_, Infallible>(client.respond(request).await.unwrap_or_else(|refused| *refused))
     });
     let mut server = http1::Builder::new();
     server.timer(TokioTimer::new()).header_read_timeout(timing.slow).max_buf_size(BUFFER).max_headers(MAX_HEADERS);
+    // Who has nothing more to say (`nc -N`) may still want the answer.
+    server.half_close(true);
     // However it ended: there is nobody left to tell.
-    let _ = server.serve_connection(TokioIo::new(connection.into_patient()), service).await;
+    let _ = server.serve_connection(TokioIo::new(stream), service).await;
 }
 
 type Refused = Box<Response<Body>>;
 
-async fn respond(
-    request: hyper::Request<Incoming>,
-    caller: &Caller,
-    dispatcher: &Dispatcher,
-    timing: Timing,
-) -> Result<Response<Body>, Refused> {
-    gate::check(&request).map_err(refuse)?;
-    let (head, body) = request.into_parts();
-    let mut object = match route(head.method.as_str(), head.uri.path())? {
-        Target { verb, parameter: None } => Map::from_iter([("cmd".to_owned(), Value::from(verb))]),
-        Target { verb, parameter: Some((name, value)) } => {
-            Map::from_iter([("cmd".to_owned(), Value::from(verb)), (name.to_owned(), value.into())])
+/// Who asks.
+struct Client<'a> {
+    caller: &'a Caller,
+    dispatcher: &'a Dispatcher,
+    socket: Arc<OwnedFd>,
+    slow: Duration,
+}
+
+impl Client<'_> {
+    async fn respond(&self, request: hyper::Request<Incoming>) -> Result<Response<Body>, Refused> {
+        gate::check(&request).map_err(refuse)?;
+        let (head, body) = request.into_parts();
+        let Target { verb, parameter } = route(head.method.as_str(), head.uri.path())?;
+        let mut object = Map::from_iter([("cmd".to_owned(), Value::from(verb))]);
+        object.extend(parameter.map(|(name, value)| (name.to_owned(), value.into())));
+        for (key, value) in read_body(body, self.slow).await.map_err(refuse)? {
+            if object.contains_key(&key) {
+                return Err(refuse(ErrorBody::new(ErrorCode::BadRequest, format!("'{key}' is told by the path"))));
+            }
+            object.insert(key, value);
         }
-    };
-    for (key, value) in read_body(body, timing).await.map_err(refuse)? {
-        if object.contains_key(&key) {
-            return Err(refuse(ErrorBody::new(ErrorCode::BadRequest, format!("'{key}' is told by the path"))));
+        let request = request_of(object).map_err(refuse)?;
+        match self.dispatcher.answer(self.caller, request).await.map_err(refuse)? {
+            Answer::Reply(Reply::Metrics { text }) => Ok(response(StatusCode::OK, metrics::CONTENT_TYPE, text)),
+            Answer::Reply(reply) => Ok(response(StatusCode::OK, JSON, write_reply(None, &Ok(reply)) + "\n")),
+            Answer::Watch(watcher) => Ok(self.events(watcher)),
         }
-        object.insert(key, value);
     }
-    match dispatcher.answer(caller, request_of(object).map_err(refuse)?).await.map_err(refuse)? {
-        Answer::Reply(Reply::Metrics { text }) => Ok(response(StatusCode::OK, metrics::CONTENT_TYPE, text)),
-        Answer::Reply(reply) => Ok(response(StatusCode::OK, JSON, write_reply(None, &Ok(reply)) + "\n")),
-        Answer::Watch(watcher) => Ok(events(watcher, timing)),
+
+    fn events(&self, watcher: Watcher) -> Response<Body> {
+        let (mut outlet, body) = Body::events(Arc::clone(&self.socket), self.slow);
+        let slow = self.slow;
+        tokio::spawn(async move {
+            let encode = |event: &Result<_, _>| {
+                let line = (write_event(None, event) + "\n").into_bytes();
+                if event.is_ok() { Words::More(line) } else { Words::Last(line) }
+            };
+            tell(watcher, &mut outlet, slow, encode).await;
+        });
+        response(StatusCode::OK, JSON_LINES, body)
     }
 }
 
@@ -118,9 +141,9 @@ fn decode(text: &str) -> Option<String> {
 }
 
 /// The fields that the body adds: none, or those of a JSON object.
-async fn read_body(body: Incoming, timing: Timing) -> Result<Map<String, Value>, ErrorBody> {
+async fn read_body(body: Incoming, slow: Duration) -> Result<Map<String, Value>, ErrorBody> {
     let refused = |code, message: &str| Err(ErrorBody::new(code, message));
-    let bytes = match timeout(timing.slow, Limited::new(body, MAX_LINE).collect()).await {
+    let bytes = match timeout(slow, Limited::new(body, MAX_LINE).collect()).await {
         Ok(Ok(body)) => body.to_bytes(),
         Ok(Err(error)) if error.is::<LengthLimitError>() => {
             return refused(ErrorCode::TooLarge, &format!("a request has at most {MAX_LINE} bytes"));
@@ -129,18 +152,6 @@ async fn read_body(body: Incoming, timing: Timing) -> Result<Map<String, Value>,
         Err(_) => return refused(ErrorCode::TimedOut, "the body did not come in time"),
     };
     if bytes.trim_ascii().is_empty() { Ok(Map::new()) } else { read_object(&bytes) }
-}
-
-fn events(watcher: Watcher, timing: Timing) -> Response<Body> {
-    let (mut outlet, body) = Body::events(timing.slow);
-    tokio::spawn(async move {
-        let encode = |event: &Result<_, _>| {
-            let line = (write_event(None, event) + "\n").into_bytes();
-            if event.is_ok() { Words::More(line) } else { Words::Last(line) }
-        };
-        tell(watcher, &mut outlet, timing.slow, encode).await;
-    });
-    response(StatusCode::OK, JSON_LINES, body)
 }
 
 fn refuse(error: ErrorBody) -> Refused {

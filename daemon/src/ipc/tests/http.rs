@@ -93,6 +93,13 @@ async fn one_connection_answers_one_request_after_the_other() {
 }
 
 #[tokio::test]
+async fn who_has_nothing_more_to_say_is_answered_all_the_same() {
+    let daemon = Daemon::start();
+    let answer = daemon.exchange(b"GET /v1/version HTTP/1.1\r\nHost: cryprq\r\n\r\n").await;
+    assert!(answer.starts_with(b"HTTP/1.1 200 OK\r\n"), "{}", answer.escape_ascii());
+}
+
+#[tokio::test]
 async fn attack_11_what_a_web_page_could_send_is_refused() {
     let daemon = Daemon::start();
     for header in [

@@ -152,6 +152,24 @@ async fn attack_13_frames_and_http_cut_off_such_a_client_too() {
 }
 
 #[tokio::test]
+async fn attack_13_a_watch_whose_client_left_is_over_although_nothing_changes() {
+    let daemon = Daemon::start();
+    for watch in [&b"{\"cmd\":\"watch\"}\n"[..], b"GET /v1/watch HTTP/1.1\r\nHost: cryprq\r\n\r\n"] {
+        let mut stream = BufReader::new(daemon.connect().await);
+        stream.write_all(watch).await.unwrap();
+        line(&mut stream).await;
+        drop(stream);
+        let alone = async { while !metrics(&daemon).await.contains("cryprq_ipc_clients 1\n") {} };
+        timeout(LIMIT, alone).await.expect("its place is free");
+    }
+}
+
+async fn metrics(daemon: &Daemon) -> String {
+    let answer = daemon.exchange(b"{\"cmd\":\"metrics\"}\n").await;
+    serde_json::from_slice::<Value>(&answer).unwrap()["text"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
 async fn attack_13_nobody_looks_at_the_state_while_nobody_watches() {
     let (calls, mut queue) = mpsc::channel(4);
     let pace = Duration::from_millis(5);

@@ -35,8 +35,8 @@ pub fn of_two_handshakes_that_cross_the_leaders_survives(seed: u64) {
         let sent = world.transcript.take().unwrap_or_default();
         let crossed = (0..2).all(|host| sent.iter().any(|message| message.from == host && message.bytes[0] == 1));
         crossings += usize::from(crossed);
-        for host in 0..2 {
-            let survived = roles(&world, host, 1 - host, before[host]);
+        for (host, before) in before.into_iter().enumerate() {
+            let survived = roles(&world, host, 1 - host, before);
             assert_eq!(survived.len(), 1, "exactly one survives: {survived:?}");
             assert!(!crossed || (survived[0] == Role::Initiator) == (host == leader), "it is not the leader's");
         }

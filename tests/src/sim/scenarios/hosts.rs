@@ -87,7 +87,7 @@ pub fn a_required_chain_survives_everything_but_a_restart(seed: u64) {
     world.act(Action::Partition(0, 1, secs(600)));
     world.run(secs(600));
     assert!(world.run_until(secs(150), World::is_connected), "all epochs ended, the chain did not");
-    let (restarted, other) = if seed % 2 == 0 { (0, 1) } else { (1, 0) };
+    let (restarted, other) = if seed.is_multiple_of(2) { (0, 1) } else { (1, 0) };
     world.restart(restarted);
     load(&mut world, secs(1), secs(60));
     assert_eq!(world.state(restarted, other), PeerState::Refused(RejectCode::Policy));

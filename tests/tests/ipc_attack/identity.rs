@@ -112,9 +112,8 @@ fn received(from: &UnixStream) -> Result<OwnedFd> {
     let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     recvmsg(from, &mut [IoSliceMut::new(&mut [0])], &mut control, RecvFlags::CMSG_CLOEXEC)?;
-    let received = control.drain().find_map(|message| match message {
-        RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
-        _ => None,
+    let received = control.drain().find_map(|message| {
+        if let RecvAncillaryMessage::ScmRights(mut descriptors) = message { descriptors.next() } else { None }
     });
     received.context("no descriptor came")
 }

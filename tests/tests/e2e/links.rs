@@ -14,7 +14,7 @@ const REFUSALS: usize = 4;
 #[test]
 fn where_udp_is_blocked_tcp_carries_the_tunnel() -> Result<()> {
     let Some(mut pair) = pair(&[B_QUIC, B_TCP], &[])? else { return Ok(()) };
-    const RULES: &str = "table ip t { chain c { type filter hook input priority 0; udp dport 41820 drop; } }";
+    const RULES: &str = "table ip t { chain c { type filter hook input priority 0; udp dport 41820 drop; }; }";
     if pair.host_b.firewall(RULES)?.is_none() {
         println!("skipped: UDP blocked: this machine has no nft");
         return Ok(());

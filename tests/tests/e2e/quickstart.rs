@@ -12,7 +12,7 @@ use nix::unistd::Pid;
 
 /// The rules of Debian's `/etc/nftables.conf`, but closed.
 const RULES: &str = "table inet filter { chain input { type filter hook input priority filter; policy drop; \
-    iifname != \"wire\" accept; ct state established,related accept; meta l4proto { icmp, icmpv6 } accept; } }";
+    iifname != \"wire\" accept; ct state established,related accept; meta l4proto { icmp, icmpv6 } accept; }; }";
 
 /// A fenced block: for which hosts, in which language, and its lines.
 struct Block<'t> {

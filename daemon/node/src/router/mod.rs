@@ -81,8 +81,10 @@ impl Router {
             return Err(DropReason::OutMalformed);
         }
         let (_, destination) = addresses(packet).ok_or(DropReason::OutMalformed)?;
-        let nobodys = if stays_on_link(destination) { DropReason::OutLinkScope } else { DropReason::OutNoPeer };
-        self.owner(destination).ok_or(nobodys)
+        if stays_on_link(destination) {
+            return Err(DropReason::OutLinkScope);
+        }
+        self.owner(destination).ok_or(DropReason::OutNoPeer)
     }
 
     /// Whether `slot` may send us this packet, whose length was checked.

@@ -77,7 +77,7 @@ impl Folder {
         os::files::ensure_private_dir(&state)?;
         let config = format!(
             "[node]\nname = \"local\"\nstate_dir = \"{}\"\n[network]\ningress = \"none\"\n\
-             [listen]\nport = 0\naddresses = [\"127.0.0.1\"]\ntcp = false\n[ipc]\ngroup = \"{group}\"\n\
+             [listen]\nport = 0\naddresses = [\"127.0.0.1\"]\nadvertise = [\"/ip4/203.0.113.1/udp/41820/quic-v1\"]\ntcp = false\n[ipc]\ngroup = \"{group}\"\n\
              access.observe = [\"group:{GROUP}\"]\naccess.operate = [\"group:{GROUP}\"]\n{more}",
             state.display(),
         );

@@ -183,7 +183,9 @@ impl Ledger {
             highest: None,
             counters: BTreeSet::new(),
         };
-        assert!(self.keys.insert((host, index), key).is_none(), "host {host} chose index {index:#x} twice");
+        // What never became a key may be chosen again.
+        let earlier = self.keys.insert((host, index), key);
+        assert!(earlier.is_none_or(|key| key.installed.is_none()), "host {host} chose index {index:#x} twice");
     }
 
     /// `host` derived the key behind `index`, which may be used for `hard`.

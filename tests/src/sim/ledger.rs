@@ -183,9 +183,8 @@ impl Ledger {
             highest: None,
             counters: BTreeSet::new(),
         };
-        // What never became a key may be chosen again.
-        let earlier = self.keys.insert((host, index), key);
-        assert!(earlier.is_none_or(|key| key.installed.is_none()), "host {host} chose index {index:#x} twice");
+        // An index that is free again may be chosen again; what it stood for is over then.
+        self.keys.insert((host, index), key);
     }
 
     /// `host` derived the key behind `index`, which may be used for `hard`.

@@ -1,7 +1,7 @@
 //! The control socket: local callers whom the kernel identifies (`docs/ipc.md`).
 //!
-//! Each connection speaks one of three framings, told apart by its first byte: JSON lines ([`lines`]), binary frames
-//! ([`frames`]), HTTP ([`http`]). All of them hand their requests to one [`dispatch::Dispatcher`], which asks
+//! Each connection speaks one of three framings, told apart by its first byte: JSON lines (`lines`), binary frames
+//! (`frames`), HTTP (`http`). All of them hand their requests to one `Dispatcher`, which asks
 //! [`Authority`] about each and passes it on to the control task.
 
 mod audit;

@@ -7,19 +7,15 @@ use libp2p::allow_block_list::{self, AllowedPeers};
 use libp2p::connection_limits::{self, ConnectionLimits};
 use libp2p::identity::Keypair;
 use libp2p::swarm::NetworkBehaviour;
-use libp2p::{Swarm, SwarmBuilder, identify, noise, ping, quic, tcp, yamux};
+use libp2p::{Swarm, SwarmBuilder, identify, noise, ping, tcp, yamux};
 
 use super::NetError;
+use crate::quic;
 
 const PENDING: u32 = 64;
 const PER_PEER: u32 = 4;
 const TOTAL: u32 = 4096;
-/// A stranger costs one TLS handshake, which may take this long.
-const HANDSHAKE: Duration = Duration::from_secs(5);
 const PING: Duration = Duration::from_secs(15);
-/// Windows of a connection: inner flows have their own, so large ones would only buffer (carriers.md 7).
-const STREAM_WINDOW: u32 = 1 << 20;
-const CONNECTION_WINDOW: u32 = 2 << 20;
 const DIAL: Duration = Duration::from_secs(10);
 /// Allowed peers stay connected; who is not allowed is closed at once. So nothing is closed for being idle.
 const NEVER: Duration = Duration::from_secs(u32::MAX as u64);
@@ -68,13 +64,16 @@ impl From<Infallible> for Event {
     }
 }
 
-pub(super) fn swarm(identity: Keypair) -> Result<Swarm<Behaviour>, NetError> {
+pub(super) fn swarm(quic: quic::Config) -> Result<Swarm<Behaviour>, NetError> {
+    let identity = quic.identity.clone();
+    let quic = quic::Transport::new(quic).map_err(|error| NetError::Transport("QUIC", error.to_string()))?;
     let failed = |what: &'static str| move |error: String| NetError::Transport(what, error);
     let swarm = SwarmBuilder::with_existing_identity(identity)
         .with_tokio()
         .with_tcp(tcp::Config::default().nodelay(true), noise::Config::new, yamux::Config::default)
         .map_err(|error| failed("TCP")(error.to_string()))?
-        .with_quic_config(quic_config)
+        .with_other_transport(|_| quic)
+        .map_err(|never| match never {})?
         .with_dns()
         .map_err(|error| failed("DNS")(error.to_string()))?
         .with_behaviour(behaviour)
@@ -83,13 +82,6 @@ pub(super) fn swarm(identity: Keypair) -> Result<Swarm<Behaviour>, NetError> {
         .with_connection_timeout(DIAL)
         .build();
     Ok(swarm)
-}
-
-fn quic_config(mut config: quic::Config) -> quic::Config {
-    config.handshake_timeout = HANDSHAKE;
-    config.max_stream_data = STREAM_WINDOW;
-    config.max_connection_data = CONNECTION_WINDOW;
-    config
 }
 
 fn behaviour(key: &Keypair) -> Behaviour {

@@ -7,9 +7,11 @@ pub mod exchange;
 #[cfg(feature = "daemon")]
 pub mod fake_daemon;
 pub mod fuzzing;
+pub mod impostor;
 #[cfg(feature = "daemon")]
 pub mod lab;
 pub mod measure;
+pub mod oracle;
 pub mod reference;
 pub mod repository;
 pub mod seams;

@@ -103,7 +103,7 @@ impl World {
             }
             Action::SetPsk(host, peer, psk) => {
                 self.hosts[host].psks.insert(peer, psk);
-                let kept = self.hosts[host].store.keep(SecretKey32::new(psk)).expect("the store has room");
+                let kept = self.hosts[host].secrets.keep(SecretKey32::new(psk)).expect("the store has room");
                 self.tell(host, peer, Input::PskChanged(Some(kept)));
             }
             Action::Attack(host) => self.attack(host),
@@ -149,6 +149,25 @@ impl World {
             for peer in (0..self.hosts.len()).filter(|&peer| peer != host) {
                 self.disconnect(host, peer, secs(30));
             }
+        }
+    }
+
+    /// All keys that a host holds of another have failed too often by now.
+    pub fn wear_out(&mut self, host: usize, peer: usize) {
+        let indices: Vec<u32> = self.hosts[host].peers[&peer].installed.keys().copied().collect();
+        indices.into_iter().for_each(|index| self.ledger.worn_out(host, index));
+    }
+
+    /// A host has a PSK that was given to its tunnel by other means.
+    pub fn note_psk(&mut self, host: usize, peer: usize, psk: [u8; 32]) {
+        self.hosts[host].psks.insert(peer, psk);
+    }
+
+    /// A host's clock is set back, against its contract.
+    pub fn set_clock_back(&mut self, host: usize, span: Duration) {
+        self.hosts[host].origin = self.hosts[host].origin.saturating_sub(span);
+        for peer in self.hosts[host].peers.values_mut() {
+            peer.timer = None;
         }
     }
 

@@ -172,43 +172,48 @@ impl World {
         self.receive(to, frame, &mut bytes, origin);
     }
 
-    /// Opens a frame as the receiving loop does, and has the ledger judge.
+    /// Opens a frame as the receiving loop does, and has the ledger judge. `frame` says which one it is, if its bytes
+    /// are as they were sealed.
     pub fn receive(&mut self, to: usize, frame: Option<FrameId>, bytes: &mut [u8], origin: NodeOrigin) -> Outcome {
-        let host = &mut self.hosts[to];
-        let now = host.clock(self.now);
-        let mut reports = Vec::new();
-        let (outcome, from) = match host.receiver.receive(now, bytes, origin, &host.router) {
-            Ok(received) => {
-                let from = received.slot.0 as usize;
-                if received.arrival == Arrival::First {
-                    reports.push(Report::FirstFrame { epoch: received.epoch });
-                }
-                reports.push(Report::Received { at: now });
-                let outcome = match received.content {
-                    Ok(Inner::Packet(packet, _)) => Outcome::Opened(Content::Packet(packet.to_vec(), Passes::Yes)),
-                    Ok(Inner::Empty) => Outcome::Opened(Content::Empty),
-                    Ok(Inner::Probe(token)) => {
-                        reports.push(Report::ProbeReceived { token });
-                        Outcome::Opened(Content::Probe(token))
-                    }
-                    Ok(Inner::ProbeAck(token)) => {
-                        reports.push(Report::ProbeAcked { token, at: now });
-                        Outcome::Opened(Content::ProbeAck(token))
-                    }
-                    Err(reason) => Outcome::Dropped(reason),
-                };
-                (outcome, from)
-            }
-            Err(reason) => (Outcome::Refused(reason), to),
-        };
-        if let Outcome::Dropped(reason) | Outcome::Refused(reason) = &outcome {
-            self.hosts[to].drops.count(*reason);
-        }
+        let outcome = self.open(to, bytes, origin);
         match frame {
             Some(id) => self.ledger.judge(id, to, self.now, &outcome),
             None => self.ledger.judge_forgery(to, &outcome),
         }
-        for report in reports {
+        outcome
+    }
+
+    /// Opens a frame as the receiving loop does.
+    pub fn open(&mut self, to: usize, bytes: &mut [u8], origin: NodeOrigin) -> Outcome {
+        let host = &mut self.hosts[to];
+        let now = host.clock(self.now);
+        let received = match host.receiver.receive(now, bytes, origin, &host.router) {
+            Ok(received) => received,
+            Err(reason) => {
+                host.drops.count(reason);
+                return Outcome::Refused(reason);
+            }
+        };
+        let from = received.slot.0 as usize;
+        let first = (received.arrival == Arrival::First).then_some(Report::FirstFrame { epoch: received.epoch });
+        let mut probe = None;
+        let outcome = match received.content {
+            Ok(Inner::Packet(packet, _)) => Outcome::Opened(Content::Packet(packet.to_vec(), Passes::Yes)),
+            Ok(Inner::Empty) => Outcome::Opened(Content::Empty),
+            Ok(Inner::Probe(token)) => {
+                probe = Some(Report::ProbeReceived { token });
+                Outcome::Opened(Content::Probe(token))
+            }
+            Ok(Inner::ProbeAck(token)) => {
+                probe = Some(Report::ProbeAcked { token, at: now });
+                Outcome::Opened(Content::ProbeAck(token))
+            }
+            Err(reason) => {
+                host.drops.count(reason);
+                Outcome::Dropped(reason)
+            }
+        };
+        for report in first.into_iter().chain([Report::Received { at: now }]).chain(probe) {
             self.report(to, from, report);
         }
         outcome

@@ -86,6 +86,8 @@ struct Key {
     hard: Duration,
     /// Its place among the keys of this life that were installed.
     installed: Option<usize>,
+    /// It failed more often than it may.
+    worn_out: bool,
     highest: Option<u64>,
     counters: BTreeSet<u64>,
 }
@@ -180,6 +182,7 @@ impl Ledger {
             derived: None,
             hard: Duration::MAX,
             installed: None,
+            worn_out: false,
             highest: None,
             counters: BTreeSet::new(),
         };
@@ -207,6 +210,13 @@ impl Ledger {
     pub fn erased(&mut self, host: usize, peer: usize) {
         let side = self.side(host, peer);
         *side = Side { life: side.life + 1, installed: 0 };
+    }
+
+    /// The key behind `index` failed more often than it may.
+    pub fn worn_out(&mut self, host: usize, index: u32) {
+        if let Some(key) = self.keys.get_mut(&(host, index)) {
+            key.worn_out = true;
+        }
     }
 
     /// When the key behind `index` must be gone at `host`.
@@ -323,6 +333,9 @@ impl Ledger {
         }
         if key.derived.is_some_and(|derived| now.saturating_since(derived) >= key.hard) {
             return Expected::Refuse("its key is past the hard limit");
+        }
+        if key.worn_out {
+            return Expected::Refuse("its key failed too often");
         }
         let Some(installed) = key.installed else {
             return Expected::Refuse("it overtook the proof of the sender's identity");

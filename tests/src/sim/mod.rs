@@ -21,6 +21,7 @@ mod frames;
 pub mod host;
 pub mod ledger;
 pub mod link;
+pub mod quick;
 pub mod random;
 pub mod runner;
 pub mod scenarios;

@@ -118,6 +118,7 @@ fn setup(seed: u64, mood: Mood, dice: &mut Dice) -> Setup {
     }
     setup.via = *dice.pick(&[Via::Udp, Via::Stream]);
     setup.stream_delay = dice.between(ms(1), ms(200));
+    setup.stream_jitter = dice.up_to(setup.stream_delay);
     setup.lateness = *dice.pick(&[Duration::ZERO, ms(5), ms(200)]);
     setup.report_delay = *dice.pick(&[Duration::ZERO, ms(5), ms(100)]);
     setup.message_faults = *dice.pick(&[0.0, 0.05, 0.3]);

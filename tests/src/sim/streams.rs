@@ -110,9 +110,22 @@ impl World {
         self.meddler = None;
     }
 
-    /// What a host sent to somebody who plays its peer.
-    pub fn take_foreign(&mut self) -> Vec<(AttemptId, Vec<u8>)> {
-        std::mem::take(&mut self.streams.foreign)
+    /// Somebody plays `peer`, whose transport he has broken: he opens a handshake stream to `host`, or goes on with one,
+    /// and says this. Gives what the host says to him.
+    pub fn speak_as(&mut self, peer: usize, host: usize, attempt: AttemptId, bytes: Vec<u8>) -> Vec<Vec<u8>> {
+        self.note_message(peer, host, &bytes);
+        if bytes.first() == Some(&1) {
+            let connection = ConnectionId(u64::MAX);
+            self.input(host, peer, Input::IncomingStream { connection, attempt });
+        }
+        self.input(host, peer, Input::Message { attempt, bytes });
+        self.streams.foreign.drain(..).filter(|&(on, _)| on == attempt).map(|(_, bytes)| bytes).collect()
+    }
+
+    /// Somebody who plays `peer` holds the key behind an index that he chose in its name.
+    pub fn holds_key_as(&mut self, peer: usize, host: usize, index: u32) {
+        self.ledger.derived(peer, index, self.now, self.setup.hard_limit(peer, host));
+        self.ledger.installed(peer, index);
     }
 
     /// The number of connections that both ends believe in.
@@ -328,7 +341,7 @@ impl World {
 
     /// Brings something to one end of a stream, behind what is on its way already.
     fn bring(&mut self, stream: u64, to: usize, what: Arriving, extra: Duration) {
-        let jitter = self.dice.up_to(self.setup.stream_delay / 4);
+        let jitter = self.dice.up_to(self.setup.stream_jitter);
         let at = self.now + self.setup.stream_delay + jitter + extra;
         let Some(on) = self.streams.streams.get_mut(&stream) else { return };
         let end = on.end(to);

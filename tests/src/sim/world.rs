@@ -449,7 +449,8 @@ impl World {
 
     fn on_timer(&mut self, host: usize, peer: usize) {
         if let Some(wake) = self.hosts[host].asleep_until {
-            return self.schedule_at(wake, Event::Timer { host, peer });
+            let late = self.dice.up_to(self.setup.lateness);
+            return self.schedule_at(wake + late, Event::Timer { host, peer });
         }
         let now = self.hosts[host].clock(self.now);
         let state = self.hosts[host].peer_mut(peer);

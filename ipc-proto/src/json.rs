@@ -177,6 +177,23 @@ mod tests {
     }
 
     #[test]
+    fn an_id_comes_back_as_it_was_written_whatever_it_is() {
+        for id in [
+            "null",
+            "-7",
+            "18446744073709551615",
+            "\"a\\n\"",
+            "[1,{\"b\":2}]",
+            "25.241202102937798",
+            "204424414.67809114",
+        ] {
+            let line = format!(r#"{{"cmd":"status","id":{id}}}"#);
+            let read = read_request(line.as_bytes()).unwrap();
+            assert_eq!(read_request(write_request(&read).as_bytes()).unwrap(), read, "{id}");
+        }
+    }
+
+    #[test]
     fn attack_08_malformed_requests_are_refused_by_name() {
         assert_eq!(refusal("nonsense"), ErrorCode::BadRequest);
         assert_eq!(refusal("[]"), ErrorCode::BadRequest);

@@ -1,7 +1,6 @@
 //! From a request to its answer, whatever framing it came in.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use cryprq_ipc_proto::error::{ErrorBody, ErrorCode};
 use cryprq_ipc_proto::message::{Reply, Request, Status};
@@ -10,6 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::audit::Audit;
 use super::metrics;
 use super::places::Places;
+use super::stream::Timing;
 use super::watch::{States, Watcher};
 use super::{Authority, Call, Caller};
 
@@ -32,8 +32,8 @@ pub(super) enum Answer {
 }
 
 impl Dispatcher {
-    pub(super) fn new(authority: Authority, calls: mpsc::Sender<Call>, places: Places, pace: Duration) -> Self {
-        let states = States::start(calls.clone(), pace);
+    pub(super) fn new(authority: Authority, calls: mpsc::Sender<Call>, places: Places, timing: Timing) -> Self {
+        let states = States::start(calls.clone(), timing);
         Self { authority, calls, states, audit: Arc::default(), places }
     }
 

@@ -24,7 +24,7 @@ pub(super) async fn serve_with(
     timing: Timing,
 ) {
     let places = Places::default();
-    let dispatcher = Dispatcher::new(authority, calls.clone(), places.clone(), timing.pace);
+    let dispatcher = Dispatcher::new(authority, calls.clone(), places.clone(), timing);
     while !calls.is_closed() {
         let Ok((stream, _)) = listener.accept().await else {
             // Out of descriptors: others may give some back.

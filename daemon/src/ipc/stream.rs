@@ -23,12 +23,19 @@ pub(super) struct Timing {
     /// How long a client may take to finish a request that it began, or to take an answer.
     pub(super) slow: Duration,
     /// The time between two looks at the state, while anybody watches.
+    pub(super) look: Duration,
+    /// The time between two events of a watch that tell nothing but measurements.
     pub(super) pace: Duration,
 }
 
 impl Default for Timing {
     fn default() -> Self {
-        Self { idle: Duration::from_secs(60), slow: Duration::from_secs(10), pace: Duration::from_secs(1) }
+        Self {
+            idle: Duration::from_secs(60),
+            slow: Duration::from_secs(10),
+            look: Duration::from_millis(200),
+            pace: Duration::from_secs(1),
+        }
     }
 }
 

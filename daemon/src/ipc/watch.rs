@@ -1,32 +1,34 @@
 //! One look at the state for everybody who watches, and each watcher's own memory of what it was told.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use cryprq_ipc_proto::message::{Event, EventBody, Status, StatusChange};
+use cryprq_ipc_proto::message::{Event, EventBody, HostChange, PeerFields, Status, StatusChange};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::sleep;
 
 use super::dispatch::status;
+use super::stream::Timing;
 use super::{Call, Caller};
 
 /// However many begin to watch, there are at most so many looks in the time of one.
-const AT_MOST: u32 = 20;
+const AT_MOST: u32 = 4;
 
 /// The state, looked at once for all watchers, and only while there are any.
 #[derive(Clone)]
 pub(super) struct States {
     latest: watch::Receiver<Option<Arc<Status>>>,
     wanted: Arc<Notify>,
+    pace: Duration,
 }
 
 impl States {
-    /// Begins to look, once every `pace`; ends with the control task.
-    pub(super) fn start(calls: mpsc::Sender<Call>, pace: Duration) -> Self {
+    /// Begins to look; ends with the control task.
+    pub(super) fn start(calls: mpsc::Sender<Call>, timing: Timing) -> Self {
         let (sender, latest) = watch::channel(None);
         let wanted = Arc::new(Notify::new());
-        tokio::spawn(look(calls, pace, sender, Arc::clone(&wanted)));
-        Self { latest, wanted }
+        tokio::spawn(look(calls, timing.look, sender, Arc::clone(&wanted)));
+        Self { latest, wanted, pace: timing.pace }
     }
 
     /// A watcher that was told nothing yet.
@@ -34,13 +36,13 @@ impl States {
         let mut latest = self.latest.clone();
         latest.mark_unchanged();
         self.wanted.notify_one();
-        Watcher { latest, told: None, seq: 0 }
+        Watcher { latest, told: None, pace: self.pace, seq: 0 }
     }
 }
 
 async fn look(
     calls: mpsc::Sender<Call>,
-    pace: Duration,
+    every: Duration,
     sender: watch::Sender<Option<Arc<Status>>>,
     wanted: Arc<Notify>,
 ) {
@@ -51,18 +53,20 @@ async fn look(
         let watched = sender.receiver_count() > 1;
         tokio::select! {
             () = wanted.notified() => {}
-            () = sleep(pace), if watched => {}
+            () = sleep(every), if watched => {}
         }
         let Ok(status) = status(&calls, &nobody).await else { return };
         sender.send_replace(Some(Arc::new(status)));
-        sleep(pace / AT_MOST).await;
+        sleep(every / AT_MOST).await;
     }
 }
 
 /// One watch.
 pub(super) struct Watcher {
     latest: watch::Receiver<Option<Arc<Status>>>,
-    told: Option<Arc<Status>>,
+    /// The state that was told last, and when.
+    told: Option<(Arc<Status>, Instant)>,
+    pace: Duration,
     seq: u64,
 }
 
@@ -72,21 +76,50 @@ impl Watcher {
         self.latest.changed().await.is_ok()
     }
 
-    /// What this watcher was not told yet: everything at first, then what changed.
+    /// What this watcher was not told yet: everything at first, then what changed. Measurements alone wait for the
+    /// pace, and for company.
     pub(super) fn event(&mut self) -> Option<Event> {
         let now = self.latest.borrow_and_update().clone()?;
         let body = match &self.told {
             None => EventBody::State(Box::new(Status::clone(&now))),
-            Some(told) => {
+            Some((told, at)) => {
                 let change = StatusChange::between(told, &now);
-                if change.is_empty() {
+                if change.is_empty() || !is_news(&change) && at.elapsed() < self.pace {
                     return None;
                 }
                 EventBody::Change(Box::new(change))
             }
         };
-        self.told = Some(now);
+        self.told = Some((now, Instant::now()));
         self.seq += 1;
         Some(Event { seq: self.seq, body })
     }
+}
+
+/// Whether something else changed than what is measured and counted.
+fn is_news(change: &StatusChange) -> bool {
+    let StatusChange { host, peers, peers_added, peers_removed } = change;
+    let host = HostChange { drops: None, ..host.clone() };
+    let peer_has_news = |fields: &PeerFields| {
+        let rest = PeerFields {
+            // Mostly another round trip.
+            path: None,
+            last_authentic: None,
+            last_authentic_ms: None,
+            next_rotation_ms: None,
+            rx_bytes: None,
+            tx_bytes: None,
+            rx_packets: None,
+            tx_packets: None,
+            rx_bps: None,
+            tx_bps: None,
+            drops: None,
+            ..fields.clone()
+        };
+        rest != PeerFields::default()
+    };
+    host != HostChange::default()
+        || !peers_added.is_empty()
+        || !peers_removed.is_empty()
+        || peers.iter().any(|peer| peer_has_news(&peer.fields))
 }

@@ -64,7 +64,7 @@ async fn attack_08_what_is_no_request_is_told_so_and_the_next_line_is_read() {
 #[tokio::test]
 async fn attack_08_a_client_that_dawdles_or_says_nothing_is_cut_off() {
     let short = Duration::from_millis(30);
-    let daemon = Daemon::with(Timing { idle: short, slow: short, pace: short });
+    let daemon = Daemon::with(Timing { idle: short, slow: short, ..Timing::default() });
     let mut silent = daemon.connect().await;
     assert_eq!(everything(&mut silent).await, b"");
     for begun in [&b"{\"cmd\":"[..], b"\xc9\x52\x01", b"GET /v1/sta"] {

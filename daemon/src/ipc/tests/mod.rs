@@ -7,6 +7,7 @@ mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -32,12 +33,13 @@ struct Daemon {
     folder: tempfile::TempDir,
     status: Arc<Mutex<Status>>,
     asked: Arc<Mutex<Vec<Request>>>,
+    looks: Arc<AtomicUsize>,
     control: tokio::task::JoinHandle<()>,
 }
 
 impl Daemon {
     fn start() -> Self {
-        Self::with(Timing { pace: Duration::from_millis(20), ..Timing::default() })
+        Self::with(Timing { look: Duration::from_millis(20), ..Timing::default() })
     }
 
     fn with(timing: Timing) -> Self {
@@ -50,9 +52,9 @@ impl Daemon {
         let access = Access { observe: all(), operate: all(), admin: all() };
         let (calls, queue) = mpsc::channel(4);
         tokio::spawn(serve_with(listener, Authority::new(access, "cryprq".into()), calls, timing));
-        let (status, asked) = (Arc::new(Mutex::new(status())), Arc::default());
-        let control = tokio::spawn(control(queue, Arc::clone(&status), Arc::clone(&asked)));
-        Self { folder, status, asked, control }
+        let (status, asked, looks) = (Arc::new(Mutex::new(status())), Arc::default(), Arc::default());
+        let control = tokio::spawn(control(queue, Arc::clone(&status), Arc::clone(&asked), Arc::clone(&looks)));
+        Self { folder, status, asked, looks, control }
     }
 
     fn path(&self) -> PathBuf {
@@ -74,9 +76,15 @@ impl Daemon {
 }
 
 /// Answers what it knows, and remembers what it was asked.
-async fn control(mut queue: mpsc::Receiver<Call>, status: Arc<Mutex<Status>>, asked: Arc<Mutex<Vec<Request>>>) {
+async fn control(
+    mut queue: mpsc::Receiver<Call>,
+    status: Arc<Mutex<Status>>,
+    asked: Arc<Mutex<Vec<Request>>>,
+    looks: Arc<AtomicUsize>,
+) {
     while let Some(Call { request, reply, .. }) = queue.recv().await {
         let answer = if request == (Request::Status {}) {
+            looks.fetch_add(1, Ordering::Relaxed);
             Ok(Reply::Status(Box::new(status.lock().unwrap().clone())))
         } else if request == (Request::Config {}) {
             Ok(Reply::Config { toml: "x".repeat(100_000) })

@@ -92,6 +92,40 @@ async fn http_tells_the_same_as_lines_of_a_response_that_does_not_end() {
 }
 
 #[tokio::test]
+async fn measurements_alone_wait_for_company_and_come_with_the_next_news() {
+    let hour = Duration::from_secs(3600);
+    let daemon = Daemon::with(Timing { look: Duration::from_millis(5), pace: hour, ..Timing::default() });
+    let mut stream = BufReader::new(daemon.connect().await);
+    stream.write_all(b"{\"cmd\":\"watch\"}\n").await.unwrap();
+    line(&mut stream).await;
+    daemon.status.lock().unwrap().drops.insert("out_no_peer".into(), 7);
+    let seen = daemon.looks.load(Ordering::Relaxed) + 3;
+    let looked = async {
+        while daemon.looks.load(Ordering::Relaxed) < seen {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(LIMIT, looked).await.unwrap();
+    rename(&daemon, "renamed");
+    let second = read_event(line(&mut stream).await.as_bytes()).unwrap();
+    let json = serde_json::to_value(second).unwrap();
+    let expected = serde_json::json!({ "out_no_peer": 7 });
+    assert_eq!((&json["seq"], &json["name"], &json["drops"]), (&2.into(), &"renamed".into(), &expected));
+}
+
+#[tokio::test]
+async fn measurements_alone_are_told_at_their_pace() {
+    let short = Duration::from_millis(5);
+    let daemon = Daemon::with(Timing { look: short, pace: short, ..Timing::default() });
+    let mut stream = BufReader::new(daemon.connect().await);
+    stream.write_all(b"{\"cmd\":\"watch\"}\n").await.unwrap();
+    line(&mut stream).await;
+    daemon.status.lock().unwrap().drops.insert("out_no_peer".into(), 7);
+    let second = serde_json::to_value(read_event(line(&mut stream).await.as_bytes()).unwrap()).unwrap();
+    assert_eq!(second, serde_json::json!({ "seq": 2, "event": "change", "drops": { "out_no_peer": 7 } }));
+}
+
+#[tokio::test]
 async fn a_watch_ends_with_a_reason_when_the_daemon_stops() {
     let daemon = Daemon::start();
     let mut stream = BufReader::new(daemon.connect().await);
@@ -105,7 +139,7 @@ async fn a_watch_ends_with_a_reason_when_the_daemon_stops() {
 /// Sends `request`, reads nothing while the state changes all the time, and gives what had come when the daemon closed.
 async fn without_reading(request: &[u8]) -> Vec<u8> {
     let short = Duration::from_millis(40);
-    let daemon = Daemon::with(Timing { slow: short, pace: short / 20, ..Timing::default() });
+    let daemon = Daemon::with(Timing { slow: short, look: short / 20, ..Timing::default() });
     let state = Arc::clone(&daemon.status);
     let changing = tokio::spawn(async move {
         for name in ["a", "b"].into_iter().cycle() {
@@ -172,8 +206,8 @@ async fn metrics(daemon: &Daemon) -> String {
 #[tokio::test]
 async fn attack_13_nobody_looks_at_the_state_while_nobody_watches() {
     let (calls, mut queue) = mpsc::channel(4);
-    let pace = Duration::from_millis(5);
-    let states = States::start(calls, pace);
+    let look = Duration::from_millis(5);
+    let states = States::start(calls, Timing { look, ..Timing::default() });
     let mut looked = async |limit: Duration| match timeout(limit, queue.recv()).await {
         Ok(Some(call)) => call.reply.send(Ok(Reply::Status(Box::new(status())))).is_ok(),
         Ok(None) | Err(_) => false,
@@ -183,6 +217,6 @@ async fn attack_13_nobody_looks_at_the_state_while_nobody_watches() {
     assert!(looked(LIMIT).await, "again while it is watched");
     drop(watcher);
     // One look may be under way.
-    looked(pace * 20).await;
-    assert!(!looked(pace * 20).await);
+    looked(look * 20).await;
+    assert!(!looked(look * 20).await);
 }

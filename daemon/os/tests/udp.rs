@@ -2,7 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends at what it did not expect")]
 
+use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket as StdSocket};
+use std::sync::Arc;
 
 use os::udp::{Arrival, Ecn, MAX_RUN, Offload, ReceiveBatch, Transmit, UdpError, UdpNote, UdpOptions, UdpSocket};
 
@@ -125,20 +127,23 @@ fn both_families_may_have_the_same_port() {
     let six = UdpSocket::open((Ipv6Addr::UNSPECIFIED, port).into(), &UdpOptions::default()).unwrap();
     assert_eq!(six.address().port(), port);
     let again = UdpSocket::open((Ipv4Addr::UNSPECIFIED, port).into(), &UdpOptions::default());
-    assert!(matches!(again, Err(UdpError::Bind { error, .. }) if error.kind() == std::io::ErrorKind::AddrInUse));
+    assert!(matches!(again, Err(UdpError::Bind { error, .. }) if error.kind() == ErrorKind::AddrInUse));
 }
 
 #[test]
 fn a_blocked_receiver_is_woken_for_ever() {
-    let socket = std::sync::Arc::new(open(LOOPBACKS[0], &UdpOptions::default()));
+    let socket = Arc::new(open(LOOPBACKS[0], &UdpOptions::default()));
     let waker = socket.waker();
+    let receive = |socket: &UdpSocket| socket.receive(&mut ReceiveBatch::default()).unwrap_err().kind();
     let receiver = std::thread::spawn({
-        let socket = std::sync::Arc::clone(&socket);
-        move || socket.receive(&mut ReceiveBatch::default()).unwrap_err().kind()
+        let socket = Arc::clone(&socket);
+        move || receive(&socket)
     });
     waker.wake();
-    assert_eq!(receiver.join().unwrap(), std::io::ErrorKind::Interrupted);
-    assert_eq!(socket.receive(&mut ReceiveBatch::default()).unwrap_err().kind(), std::io::ErrorKind::Interrupted);
+    assert_eq!(receiver.join().unwrap(), ErrorKind::Interrupted);
+    // Even when there is something to receive: a flood does not keep it.
+    socket.send(&run(socket.address(), b"x", 1)).unwrap();
+    assert_eq!(receive(&socket), ErrorKind::Interrupted);
 }
 
 #[cfg(target_os = "linux")]

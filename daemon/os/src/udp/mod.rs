@@ -6,6 +6,7 @@
 
 mod batch;
 mod message;
+mod sender;
 mod socket;
 
 #[cfg(target_os = "linux")]
@@ -19,6 +20,7 @@ use linux as platform;
 use macos as platform;
 
 pub use batch::{Arrival, ReceiveBatch};
+pub use sender::UdpSender;
 pub use socket::{UdpSocket, Waker};
 
 use std::io;
@@ -136,6 +138,11 @@ impl Ecn {
             _ => Self::Off,
         }
     }
+}
+
+/// Whether a datagram was refused because it is longer than the path's first link takes.
+pub fn is_too_long(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::EMSGSIZE)
 }
 
 /// A run of datagrams to one address.

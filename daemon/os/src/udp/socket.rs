@@ -129,8 +129,10 @@ impl UdpSocket {
     /// `Interrupted` after [`Waker::wake`]; otherwise the socket's error, after which it may be tried again.
     pub fn receive(&self, batch: &mut ReceiveBatch) -> io::Result<()> {
         loop {
+            // First, so that a flood cannot hide that it was woken.
+            self.wait()?;
             match self.try_receive(batch) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.wait()?,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 result => return result,
             }
         }

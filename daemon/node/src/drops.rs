@@ -65,6 +65,23 @@ drop_reasons! {
     FrameTooOld => "frame_too_old",
     /// The epoch is past a hard limit or was erased.
     FrameKeyExpired => "frame_key_expired",
+    /// A punch: it did its work on the way, in the NATs.
+    FramePunch => "frame_punch",
+    /// A frame on UDP, while frames are carried on streams only.
+    FrameUncarried => "frame_uncarried",
+    // QUIC, which shares the socket.
+    /// No packet of QUIC version 1.
+    QuicVersion => "quic_version",
+    /// A packet longer than we take.
+    QuicLength => "quic_length",
+    /// The queue of received packets was full; the newest went.
+    QuicQueueFull => "quic_queue_full",
+    /// The system refused to send a packet.
+    QuicSend => "quic_send",
+    /// The first packet of a handshake is forged or broken.
+    QuicHandshake => "quic_handshake",
+    /// More handshakes than a source is granted, or than may be open.
+    QuicLimited => "quic_limited",
     // After decryption.
     /// The AEAD tag is wrong.
     FrameForged => "frame_forged",

@@ -15,6 +15,11 @@ pub const MAX_UDP_FRAME: usize = 65_507;
 /// The longest frame that a stream carries.
 pub const MAX_STREAM_FRAME: usize = 65_535;
 
+/// The first byte of a punch: bytes that open a NAT mapping and are no frame.
+pub const PUNCH: u8 = 0x13;
+/// Bytes of a punch.
+pub const PUNCH_LEN: usize = 64;
+
 /// What a frame carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FrameType {

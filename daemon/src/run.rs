@@ -16,6 +16,7 @@ use node::tunnel::TunnelLimits;
 use os::clock::boottime;
 use os::memory::{IfUnlocked, Locked, LockedStore};
 use os::network::{Changes, Network};
+use os::udp::UdpOptions;
 use tokio::net::UnixListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
@@ -93,6 +94,7 @@ pub async fn run(prepared: Prepared, limits: TunnelLimits, log: LogLevel) -> any
         identity_seed: seed,
         listen: config.listen.clone(),
         port: config.port,
+        udp: UdpOptions::default(),
         tcp: config.tcp,
         inner: vec![overlay().into(), config.ipv4.into()],
         inbound: Arc::clone(&inbound),

@@ -1,6 +1,8 @@
-//! How frames and handshakes reach the peer: the libp2p swarm, carrier A (frames on a stream), and the packet loops.
+//! How frames and handshakes reach the peer: the libp2p swarm, QUIC on a socket that it shares with frames, carrier A
+//! (frames on a stream), and the packet loops.
 //!
 //! * [`swarm`] owns connections for the daemon's whole life, dials the wanted peers for ever, and carries pairing.
+//! * [`quic`] is the transport under it.
 //! * [`stream`] carries sealed frames on `/cryprq/data/1`.
 //! * [`plane`] moves packets: plain threads, with the carrier behind one seam.
 
@@ -10,6 +12,7 @@
 pub mod address;
 pub mod peer_id;
 pub mod plane;
+pub mod quic;
 pub mod stream;
 pub mod swarm;
 

@@ -17,6 +17,7 @@ use node::peer_key::PeerKey;
 use node::router::PeerSlot;
 use node::secret::{HeapStore, SecretKey32, SecretStore};
 use node::tunnel::{AttemptId, Close, Dialled};
+use os::udp::UdpOptions;
 use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
@@ -40,6 +41,7 @@ fn start(seed: u8, port: u16) -> (Net, mpsc::Receiver<NetEvent>) {
         identity_seed: Zeroizing::new([seed; 32]),
         listen: vec!["127.0.0.1".parse().unwrap()],
         port,
+        udp: UdpOptions::default(),
         tcp: Tcp::Listen,
         inner: vec![],
         inbound: Arc::new(Inbound::new(Arc::clone(&drops))),

@@ -15,6 +15,7 @@ use node::drops::DropCounters;
 use node::pairing::{Answer, Asker, DEFAULT_LIFETIME, HostName, Inviter, Ipv4Rules, Joiner, Now, Standing, Ticket};
 use node::router::PeerSlot;
 use os::clock::boottime;
+use os::udp::UdpOptions;
 use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
@@ -38,6 +39,7 @@ fn play<T: Send + 'static>(
                 identity_seed: Zeroizing::new([seed; 32]),
                 listen: vec![address],
                 port: 41820,
+                udp: UdpOptions::default(),
                 tcp: Tcp::Listen,
                 inner: vec![],
                 inbound: Arc::new(Inbound::new(Arc::clone(&drops))),

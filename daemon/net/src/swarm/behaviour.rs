@@ -6,21 +6,17 @@ use std::time::Duration;
 use libp2p::connection_limits::{self, ConnectionLimits};
 use libp2p::identity::Keypair;
 use libp2p::swarm::NetworkBehaviour;
-use libp2p::{Swarm, SwarmBuilder, identify, noise, ping, quic, tcp, yamux};
+use libp2p::{Swarm, SwarmBuilder, identify, noise, ping, tcp, yamux};
 use node::time::Time;
 
 use super::NetError;
 use super::admission::{Gate, GateEvent, Members, MembersOnly};
+use crate::quic;
 
 const PENDING: u32 = 64;
 const PER_PEER: u32 = 4;
 const TOTAL: u32 = 4096;
-/// A stranger costs one TLS handshake, which may take this long.
-const HANDSHAKE: Duration = Duration::from_secs(5);
 const PING: Duration = Duration::from_secs(15);
-/// Windows of a connection: inner flows have their own, so large ones would only buffer (carriers.md 7).
-const STREAM_WINDOW: u32 = 1 << 20;
-const CONNECTION_WINDOW: u32 = 2 << 20;
 const DIAL: Duration = Duration::from_secs(10);
 /// Members stay connected, guests have their own time, anybody else is closed at once. So nothing is closed for being
 /// idle.
@@ -77,13 +73,16 @@ impl From<Infallible> for Event {
     }
 }
 
-pub(super) fn swarm(identity: Keypair, clock: fn() -> Time) -> Result<Swarm<Behaviour>, NetError> {
+pub(super) fn swarm(quic: quic::Config) -> Result<Swarm<Behaviour>, NetError> {
+    let (identity, clock) = (quic.identity.clone(), quic.clock);
+    let quic = quic::Transport::new(quic).map_err(|error| NetError::Transport("QUIC", error.to_string()))?;
     let failed = |what: &'static str| move |error: String| NetError::Transport(what, error);
     let swarm = SwarmBuilder::with_existing_identity(identity)
         .with_tokio()
         .with_tcp(tcp::Config::default().nodelay(true), noise::Config::new, yamux::Config::default)
         .map_err(|error| failed("TCP")(error.to_string()))?
-        .with_quic_config(quic_config)
+        .with_other_transport(|_| quic)
+        .map_err(|never| match never {})?
         .with_dns()
         .map_err(|error| failed("DNS")(error.to_string()))?
         .with_behaviour(|key| behaviour(key, clock))
@@ -92,13 +91,6 @@ pub(super) fn swarm(identity: Keypair, clock: fn() -> Time) -> Result<Swarm<Beha
         .with_connection_timeout(DIAL)
         .build();
     Ok(swarm)
-}
-
-fn quic_config(mut config: quic::Config) -> quic::Config {
-    config.handshake_timeout = HANDSHAKE;
-    config.max_stream_data = STREAM_WINDOW;
-    config.max_connection_data = CONNECTION_WINDOW;
-    config
 }
 
 fn behaviour(key: &Keypair, clock: fn() -> Time) -> Behaviour {

@@ -26,6 +26,7 @@ use node::peer_key::PeerKey;
 use node::router::PeerSlot;
 use node::time::Time;
 use node::tunnel::{AttemptId, Close, ConnectionId, Dialled};
+use os::udp::UdpOptions;
 use tokio::sync::{mpsc, oneshot};
 use zeroize::Zeroizing;
 
@@ -44,6 +45,8 @@ pub struct NetConfig {
     pub listen: Vec<IpAddr>,
     /// UDP and TCP port; 0 for any.
     pub port: u16,
+    /// How UDP sockets are made.
+    pub udp: UdpOptions,
     /// Whether to listen on TCP as well.
     pub tcp: Tcp,
     /// Inner addresses, which are never dialled: the tunnel must not run through itself.

@@ -28,6 +28,7 @@ use super::listeners::Listeners;
 use super::pairing::{PairNews, PairStream, Pairings};
 use super::{EVENTS, NetConfig, NetError, NetEvent};
 use crate::peer_id;
+use crate::quic::{self, ResetKeys};
 use crate::stream::{DATA, Inbound, StreamCarrier, read_frames};
 
 /// Room for the messages of handshakes in flight; a full queue holds their readers up.
@@ -107,8 +108,17 @@ impl Task {
         commands: mpsc::Receiver<Command>,
         events: mpsc::Sender<NetEvent>,
     ) -> Result<Self, NetError> {
+        let reset_keys = ResetKeys::derive(&config.identity_seed);
         let identity = Keypair::ed25519_from_bytes(&mut *config.identity_seed).map_err(|_| NetError::Identity)?;
-        let swarm = behaviour::swarm(identity, config.clock)?;
+        let swarm = behaviour::swarm(quic::Config {
+            identity,
+            reset_keys,
+            udp: std::mem::take(&mut config.udp),
+            limits: quic::Limits::default(),
+            receive: quic::on_own_threads(Arc::clone(&config.drops)),
+            drops: Arc::clone(&config.drops),
+            clock: config.clock,
+        })?;
         let mut control = swarm.behaviour().stream.inner().new_control();
         let mut accept =
             |protocol| control.accept(protocol).map_err(|error| NetError::Transport("stream", error.to_string()));

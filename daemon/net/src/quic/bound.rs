@@ -1,0 +1,60 @@
+//! A socket with its QUIC endpoint.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use node::drops::DropCounters;
+use os::udp::{UdpNote, UdpOptions, UdpSocket};
+use quinn::{Endpoint, EndpointConfig, ServerConfig, TokioRuntime};
+
+use super::Error;
+use super::queue::Queue;
+use super::reader::Reader;
+use super::socket::QuicSocket;
+
+/// A bound socket. It lives as long as anything uses it: a listener, a dial, a connection.
+#[derive(Clone)]
+pub(super) struct Bound {
+    /// The address that was asked for; its port may be 0.
+    pub(super) asked: SocketAddr,
+    pub(super) endpoint: Endpoint,
+    pub(super) socket: Arc<UdpSocket>,
+}
+
+impl Bound {
+    /// Binds a socket and has it read by `receive`.
+    pub(super) fn open(
+        asked: SocketAddr,
+        options: &UdpOptions,
+        settings: impl FnOnce(SocketAddr) -> Result<(EndpointConfig, ServerConfig), Error>,
+        receive: &dyn Fn(Reader) -> io::Result<()>,
+        drops: &Arc<DropCounters>,
+    ) -> Result<Self, Error> {
+        let socket = Arc::new(UdpSocket::open(asked, options)?);
+        socket.notes().iter().for_each(tell);
+        let (config, server) = settings(socket.address())?;
+        let queue = Arc::new(Queue::new(Arc::clone(drops)));
+        let failed = |error| Error::Reader(asked, error);
+        let quic = QuicSocket::new(Arc::clone(&socket), Arc::clone(&queue), Arc::clone(drops)).map_err(failed)?;
+        let runtime = Arc::new(TokioRuntime);
+        let endpoint =
+            Endpoint::new_with_abstract_socket(config, Some(server), Arc::new(quic), runtime).map_err(failed)?;
+        receive(Reader::new(Arc::clone(&socket), queue, Arc::clone(drops))).map_err(failed)?;
+        Ok(Self { asked, endpoint, socket })
+    }
+
+    /// Whether it can reach an address at all: of its family, and loopback only from loopback.
+    pub(super) fn reaches(&self, to: IpAddr) -> bool {
+        let own = self.socket.address().ip();
+        own.is_ipv4() == to.is_ipv4() && (own.is_unspecified() || own.is_loopback() == to.is_loopback())
+    }
+}
+
+fn tell(note: &UdpNote) {
+    match note {
+        UdpNote::Unmarked(_) | UdpNote::SmallBuffer { .. } => tracing::warn!(%note, "UDP"),
+        // Slower, but all that some systems have.
+        UdpNote::NoSegmentation | UdpNote::NoCoalescing | UdpNote::Fragments => tracing::debug!(%note, "UDP"),
+    }
+}

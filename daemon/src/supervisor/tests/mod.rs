@@ -15,6 +15,7 @@ use net::stream::Inbound;
 use net::swarm::{NetConfig, Tcp};
 use node::drops::DropCounters;
 use node::secret::{HeapStore, SecretKey32, SecretSlot, StoreError, StoredSecret};
+use os::udp::UdpOptions;
 
 use super::calls::Answer;
 use super::*;
@@ -95,6 +96,7 @@ async fn daemon_with(folder: &Path, config: &str, host: Oddities) -> anyhow::Res
         identity_seed: seed,
         listen: Vec::new(),
         port: 0,
+        udp: UdpOptions::default(),
         tcp: Tcp::Off,
         inner: Vec::new(),
         inbound: Arc::clone(&inbound),

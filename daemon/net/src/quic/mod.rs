@@ -1,4 +1,4 @@
-//! QUIC on a socket that it shares with sealed frames (docs/decisions/0010).
+//! QUIC on a socket that it shares with sealed frames (docs/decisions/0007).
 //!
 //! One UDP socket per listening address. A [`Reader`] takes what arrives and tells by the first byte, datagram by
 //! datagram, what it is: frames go to its [`FrameSink`] on the thread that reads, QUIC packets through a bounded queue to

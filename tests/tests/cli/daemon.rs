@@ -1,10 +1,11 @@
 //! The real daemon, without packets, and the command line together.
 
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use anyhow::Result;
-use cryprq_tests::lab::{programs, until};
+use anyhow::{Context, Result};
+use cryprq_tests::lab::{Identity, programs, until};
 use serde_json::Value;
 
 use super::{cryprq, told};
@@ -20,6 +21,7 @@ ingress = "none"
 [listen]
 port = 0
 addresses = ["127.0.0.1"]
+advertise = ["/ip4/203.0.113.1/udp/41820/quic-v1"]
 "#;
 
 /// A daemon in a folder of its own.
@@ -43,9 +45,13 @@ impl Real {
         Ok(real)
     }
 
+    fn command(&self) -> Result<Command> {
+        cryprq(&self.folder.path().join("run/control.sock"))
+    }
+
     /// The exit code, standard output and standard error of the command line.
     fn run(&self, arguments: &[&str]) -> Result<(i32, String, String)> {
-        let output = cryprq(&self.folder.path().join("run/control.sock"))?.args(arguments).output()?;
+        let output = self.command()?.args(arguments).output()?;
         let (stdout, stderr) = told(&output);
         Ok((output.status.code().unwrap_or(-1), stdout, stderr))
     }
@@ -70,6 +76,60 @@ fn the_real_daemon_is_understood() -> Result<()> {
     assert_eq!(real.run(&["logs", "level", "debug"])?, (0, "the daemon logs at debug\n".into(), String::new()));
     let (code, text, complaint) = real.run(&["down", "nobody"])?;
     assert!(code == 1 && text.is_empty() && complaint.contains("no peer is called 'nobody'"), "{complaint}");
+    Ok(())
+}
+
+#[test]
+fn a_peer_of_the_real_daemon_comes_changes_and_goes() -> Result<()> {
+    let (real, phone) = (Real::start()?, Identity::new(7)?);
+    let prefix = format!("{}/128", phone.ipv6);
+    let add = ["peers", "add", &phone.id, "--name", "phone", "--allowed-ip", &prefix, "--down"];
+    assert_eq!(real.run(&add)?, (0, "phone is a peer\n".into(), String::new()));
+    assert_eq!(real.run(&["peers", "set", "phone", "--name", "mobile"])?.0, 0);
+    let (code, text, _) = real.run(&["peers", "mobile"])?;
+    assert!(code == 0 && text.starts_with("mobile  ● idle\n") && text.contains(&phone.id), "{text}");
+    assert!(real.run(&["peers"])?.1.contains("\nmobile  idle"));
+    assert_eq!(real.run(&["status"])?.0, 5, "no peer is connected");
+    assert_eq!(real.run(&["ping", "mobile", "-c", "1"])?.0, 5);
+    assert_eq!(real.run(&["wait", "--for", "disconnected", "mobile"])?, (0, String::new(), String::new()));
+    assert_eq!(real.run(&["wait", "--for", "connected", "mobile", "--timeout", "0"])?.0, 6);
+    assert_eq!(real.run(&["peers", "remove", "mobile"])?.0, 0);
+    assert_eq!(real.run(&["status"])?.0, 0);
+    Ok(())
+}
+
+#[test]
+fn a_ticket_of_the_real_daemon_is_listed_and_cancelled() -> Result<()> {
+    let real = Real::start()?;
+    let (code, ticket, talk) = real.run(&["invite", "--expires", "1h"])?;
+    assert!(code == 0 && ticket.starts_with("cryprq:") && ticket.lines().count() == 1, "{ticket}{talk}");
+    assert!(talk.contains("It is good for 60 min and for one host"), "{talk}");
+    let (_, list, _) = real.run(&["invite", "--list"])?;
+    let row = list.lines().nth(1).context("one ticket")?;
+    let id = row.split(' ').next().context("its id")?;
+    assert!(row.contains("  open ") && row.contains("for 60 min"), "{list}");
+    assert_eq!(real.run(&["invite", "--cancel", id])?.0, 0);
+    assert!(real.run(&["invite", "--list"])?.1.contains("  cancelled  "));
+    let (code, text, complaint) = real.run(&["join", "cryprq:AESUHO"])?;
+    assert!(code == 1 && text.is_empty() && complaint.contains("\ntry: "), "{complaint}");
+    Ok(())
+}
+
+#[test]
+fn the_real_daemon_shows_itself_and_its_configuration() -> Result<()> {
+    let real = Real::start()?;
+    let (code, toml, _) = real.run(&["config", "show"])?;
+    assert!(code == 0 && toml.parse::<toml::Table>()?["node"]["name"].as_str() == Some("lab"), "{toml}");
+    assert_eq!(real.run(&["config", "reload"])?, (0, "nothing changed\n".into(), String::new()));
+    let (code, metrics, _) = real.run(&["metrics"])?;
+    assert!(code == 0 && metrics.ends_with("# EOF\n"), "{metrics}");
+    let mut watch = real.command()?.args(["status", "--watch", "--json"]).stdout(Stdio::piped()).spawn()?;
+    let mut line = String::new();
+    BufReader::new(watch.stdout.take().context("a pipe")?).read_line(&mut line)?;
+    watch.kill()?;
+    watch.wait()?;
+    let event: Value = serde_json::from_str(&line)?;
+    assert_eq!((&event["event"], &event["seq"], &event["name"]), (&"state".into(), &1.into(), &"lab".into()));
     Ok(())
 }
 

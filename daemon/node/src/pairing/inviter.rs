@@ -274,6 +274,7 @@ impl Inviter {
     pub fn undo(&mut self, accepted: Accepted) {
         if let Some(kept) = self.kept.get_mut(&accepted.ticket) {
             kept.invitation.state = accepted.before;
+            self.changed = true;
         }
     }
 

@@ -71,7 +71,8 @@ impl Supervisor {
         self.net.answer_pairing(stream, answer).await;
     }
 
-    async fn judge(&mut self, asker: PeerKey, p1: &[u8]) -> Option<Vec<u8>> {
+    /// What a P1 is answered; the answer may leave, for what must be on disk is.
+    pub(in crate::supervisor) async fn judge(&mut self, asker: PeerKey, p1: &[u8]) -> Option<Vec<u8>> {
         let standing = if self.slots.contains_key(&asker) {
             Standing::Peer
         } else if self.pairing.is_joining(asker) {
@@ -105,6 +106,7 @@ impl Supervisor {
                 if let Err(error) = kept {
                     tracing::error!(error = error.message, "a pairing could not be kept, so it gets no answer");
                     self.pairing.inviter.undo(*accepted);
+                    self.follow_tickets().await;
                     return None;
                 }
                 tracing::info!(ticket = %accepted.ticket, peer = peer_id::format(asker), "a ticket was used");

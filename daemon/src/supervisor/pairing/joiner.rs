@@ -58,7 +58,7 @@ impl Supervisor {
     }
 
     /// The inner IPv4 address that we have for sure: at its first pairing a host takes what it is granted.
-    fn offered_ipv4(&self) -> Result<Option<Ipv4Addr>, StateError> {
+    pub(in crate::supervisor) fn offered_ipv4(&self) -> Result<Option<Ipv4Addr>, StateError> {
         let first = self.peers.is_empty() && self.state.own_ipv4()?.is_none();
         Ok(match self.config.address {
             OwnIpv4::Fixed(address) => Some(address),
@@ -115,6 +115,8 @@ impl Supervisor {
         };
         if let Err(error) = kept {
             self.pairing.joins.pop();
+            // It may be on the disk already. If that fails too, the next start finishes the join.
+            let _ = self.save_tickets();
             return Err(error);
         }
         tracing::info!(peer = peer_id::format(inviter), "joined");

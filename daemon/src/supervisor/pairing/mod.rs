@@ -152,7 +152,7 @@ impl Supervisor {
     }
 
     /// What we know about IPv4 addresses when `other` names one. `outer` are further outer addresses of it.
-    fn ipv4_rules(&self, other: PeerKey, outer: &[Multiaddr]) -> Ipv4Rules {
+    pub(super) fn ipv4_rules(&self, other: PeerKey, outer: &[Multiaddr]) -> Ipv4Rules {
         let ipv4 = |net: &IpNet| if let IpNet::V4(net) = net { Some(*net) } else { None };
         let others = self.peers.values().filter(|peer| peer.config.key != other);
         let taken: Vec<Ipv4Net> = others.flat_map(|peer| peer.config.allowed_ips.iter().filter_map(ipv4)).collect();

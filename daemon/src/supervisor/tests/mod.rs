@@ -1,6 +1,7 @@
 //! A control task without a TUN device and without a network: what callers ask for and what becomes of it.
 
 mod health;
+mod pairing;
 mod peers;
 mod reload;
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use cryprq_tests::lab::{Identity, until, until_within};
+use cryprq_tests::lab::{Daemon, Host, Identity, programs, until, until_within};
 use nix::sys::signal::Signal;
 
 use super::{B_QUIC, connected, pair};
@@ -64,5 +64,25 @@ fn a_running_daemon_takes_a_new_configuration_over_and_keeps_its_tunnels_or_keep
     ensure!(pair.a.peer_named("c").is_ok(), "all of it or nothing");
     let peer = pair.a.peer_named("b")?;
     ensure!(peer["state"] == "connected" && peer["rotations"] == 1, "the tunnel was left alone: {peer}");
+    Ok(())
+}
+
+#[test]
+fn a_daemon_starts_on_a_machine_that_knows_no_name_server_yet() -> Result<()> {
+    let made = Host::named("early", &programs()?).and_then(|host| {
+        host.cover("/etc")?;
+        host.run(|| std::fs::write("/etc/resolv.conf", ""))?;
+        Ok(host)
+    });
+    let host = match made {
+        Ok(host) => host,
+        Err(error) => {
+            println!("skipped: no name server: {error:#}");
+            return Ok(());
+        }
+    };
+    let mut daemon = Daemon::unconfigured(&host);
+    daemon.start()?;
+    ensure!(daemon.stop()?.success());
     Ok(())
 }

@@ -11,6 +11,7 @@ use node::time::Time;
 
 use super::NetError;
 use super::admission::{Gate, GateEvent, Members, MembersOnly};
+use super::resolver::name_servers;
 use crate::quic;
 
 const PENDING: u32 = 64;
@@ -77,14 +78,14 @@ pub(super) fn swarm(quic: quic::Config) -> Result<Swarm<Behaviour>, NetError> {
     let (identity, clock) = (quic.identity.clone(), quic.clock);
     let quic = quic::Transport::new(quic).map_err(|error| NetError::Transport("QUIC", error.to_string()))?;
     let failed = |what: &'static str| move |error: String| NetError::Transport(what, error);
+    let (servers, options) = name_servers();
     let swarm = SwarmBuilder::with_existing_identity(identity)
         .with_tokio()
         .with_tcp(tcp::Config::default().nodelay(true), noise::Config::new, yamux::Config::default)
         .map_err(|error| failed("TCP")(error.to_string()))?
         .with_other_transport(|_| quic)
         .map_err(|never| match never {})?
-        .with_dns()
-        .map_err(|error| failed("DNS")(error.to_string()))?
+        .with_dns_config(servers, options)
         .with_behaviour(|key| behaviour(key, clock))
         .map_err(|error| failed("control")(error.to_string()))?
         .with_swarm_config(|config| config.with_idle_connection_timeout(NEVER).with_smart_dial())

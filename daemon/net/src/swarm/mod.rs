@@ -10,6 +10,7 @@ mod dialer;
 mod handshakes;
 mod listeners;
 mod pairing;
+mod resolver;
 mod task;
 
 pub use admission::Guests;

@@ -1,8 +1,9 @@
 //! What must not be seen outside of the tunnel, and the search for it.
 
+use std::net::{Ipv4Addr, Ipv6Addr};
+
 use anyhow::{Context, Result, ensure};
 use cryprq_tests::lab::Seen;
-use std::net::{Ipv4Addr, Ipv6Addr};
 
 const CANARY: usize = 64;
 /// The file holds its canary this often, so that at least one lies within one packet.

@@ -42,6 +42,12 @@ pub enum FileError {
         /// Its owner.
         owner: u32,
     },
+    /// A link, which somebody else may have put there.
+    #[error("{} is a link: put what it leads to in its place", path.display())]
+    Link {
+        /// What was found.
+        path: PathBuf,
+    },
     /// Not a plain file.
     #[error("{} is not a plain file: move it away", path.display())]
     NotAFile {
@@ -60,7 +66,7 @@ impl FileError {
     pub fn kind(&self) -> Option<io::ErrorKind> {
         match self {
             Self::Io { error, .. } => Some(error.kind()),
-            Self::TooOpen { .. } | Self::Changeable { .. } | Self::NotAFile { .. } => None,
+            Self::TooOpen { .. } | Self::Changeable { .. } | Self::Link { .. } | Self::NotAFile { .. } => None,
         }
     }
 }
@@ -68,8 +74,11 @@ impl FileError {
 /// Makes a folder that only its owner may enter, or checks that it is one.
 ///
 /// # Errors
-/// [`FileError::TooOpen`] when somebody else could enter or owns it.
+/// [`FileError::TooOpen`] when somebody else could enter or owns it, [`FileError::Link`] when it is a link.
 pub fn ensure_private_dir(path: &Path) -> Result<(), FileError> {
+    if fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink()) {
+        return Err(FileError::Link { path: path.to_owned() });
+    }
     match DirBuilder::new().mode(0o700).recursive(true).create(path) {
         Ok(()) => check_private(path, &fs::symlink_metadata(path).map_err(FileError::io("look at", path))?),
         Err(error) => Err(FileError::io("make the folder", path)(error)),
@@ -118,7 +127,7 @@ pub fn read_secret(path: &Path, limit: u64) -> Result<Zeroizing<Vec<u8>>, FileEr
         .read(true)
         .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC)
         .open(path)
-        .map_err(FileError::io("open", path))?;
+        .map_err(|error| why_not_opened(path, error))?;
     let metadata = file.metadata().map_err(FileError::io("look at", path))?;
     if !metadata.is_file() {
         return Err(FileError::NotAFile { path: path.to_owned() });
@@ -141,6 +150,20 @@ pub fn check_trusted(path: &Path) -> Result<(), FileError> {
         return Err(FileError::Changeable { path: path.to_owned(), mode, owner });
     }
     Ok(())
+}
+
+/// What keeps a secret file from being opened, as far as it can be seen from outside.
+fn why_not_opened(path: &Path, error: io::Error) -> FileError {
+    match error.raw_os_error() {
+        // What O_NOFOLLOW says to a link.
+        Some(libc::ELOOP) => FileError::Link { path: path.to_owned() },
+        // Somebody else's file: even root may not read it once it gave that right up.
+        Some(libc::EACCES) => fs::symlink_metadata(path)
+            .ok()
+            .and_then(|metadata| check_private(path, &metadata).err())
+            .unwrap_or_else(|| FileError::io("open", path)(error)),
+        Some(_) | None => FileError::io("open", path)(error),
+    }
 }
 
 fn check_private(path: &Path, metadata: &fs::Metadata) -> Result<(), FileError> {
@@ -251,7 +274,10 @@ mod tests {
         let (real, link) = (dir.path().join("real"), dir.path().join("link"));
         create_secret(&real, b"key").unwrap();
         std::os::unix::fs::symlink(&real, &link).unwrap();
-        assert!(read_secret(&link, 100).is_err());
+        assert!(matches!(read_secret(&link, 100), Err(FileError::Link { .. })));
+        let folder = dir.path().join("folder");
+        std::os::unix::fs::symlink(dir.path(), &folder).unwrap();
+        assert!(matches!(ensure_private_dir(&folder), Err(FileError::Link { .. })));
         assert!(matches!(read_secret(dir.path(), 100), Err(FileError::NotAFile { .. })));
     }
 

@@ -196,6 +196,19 @@ async fn a_peer_that_is_forbidden_later_is_cut_off() {
 }
 
 #[tokio::test]
+async fn who_says_farewell_is_gone_for_its_peers_at_once_and_dials_nobody() {
+    let (mut a, mut b) = (Host::new(17).await, Host::new(18).await);
+    let address = b.quic.clone();
+    meet(&mut a, &mut b, address).await;
+    a.net.farewell().await;
+    b.next("the end", |e| matches!(e, NetEvent::ConnectionDown { .. }).then_some(())).await;
+    a.next("its own end", |e| matches!(e, NetEvent::ConnectionDown { .. }).then_some(())).await;
+    // Nobody is left to say farewell to.
+    a.net.farewell().await;
+    assert!(a.events.try_recv().is_err(), "nothing is dialled any more");
+}
+
+#[tokio::test]
 async fn a_listener_survives_its_sessions() {
     let mut b = Host::new(9).await;
     let address = b.quic.clone();

@@ -16,7 +16,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver as Commands, Sender, bounded, unbounded};
 use node::drops::{DropCounters, DropReason};
@@ -32,7 +32,8 @@ use os::tun::{PacketBatch, Tun, Waker};
 use crate::stream::Inbound;
 use down::Command;
 
-const REMOVAL_LOOKS: u32 = 1000;
+/// Only so that removing a peer ends whatever happens.
+const REMOVAL: Duration = Duration::from_secs(1);
 
 /// The seam between packets and what carries their frames.
 pub trait Carrier: Send + Sync {
@@ -293,15 +294,13 @@ impl Plane {
         let (done, erased) = bounded(1);
         if self.commands.send(Command::RemovePeer(slot, done)).is_ok() {
             self.inbound.wake();
-            // A loop that ended erased everything with itself.
-            let _ = erased.recv();
+            // A loop that ended erased everything with itself, and answers no more.
+            let _ = erased.recv_timeout(REMOVAL);
         }
-        // The sending loop holds the key until its batch is finished, which takes microseconds; the number of looks
-        // only makes sure that this ends.
-        let mut looks = 0;
-        while sealer.strong_count() > 0 && looks < REMOVAL_LOOKS {
+        // The sending loop holds the key until its batch is finished, which takes microseconds.
+        let end = Instant::now() + REMOVAL;
+        while sealer.strong_count() > 0 && Instant::now() < end {
             std::thread::sleep(Duration::from_millis(1));
-            looks += 1;
         }
     }
 

@@ -124,7 +124,7 @@ fn joined() -> (Host, Host) {
 }
 
 fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
-    let start = std::time::Instant::now();
+    let start = Instant::now();
     while !condition() {
         assert!(start.elapsed() < LIMIT, "{what}");
         std::thread::yield_now();

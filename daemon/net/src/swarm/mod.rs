@@ -240,6 +240,15 @@ impl Net {
         self.send(Command::HangUp { peer }).await;
     }
 
+    /// Closes every connection to a peer, so that the peers need not find out, and dials no more. Returns when the last
+    /// one is closed.
+    pub async fn farewell(&self) {
+        let (done, closed) = oneshot::channel();
+        self.send(Command::Farewell { done }).await;
+        // The sender is dropped when all is said.
+        let _ = closed.await;
+    }
+
     /// The network changed: dial every wanted peer now.
     pub async fn kick(&self) {
         self.send(Command::Kick).await;

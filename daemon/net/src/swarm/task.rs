@@ -42,6 +42,7 @@ pub(super) enum Command {
     Dial { peer: PeerKey, addresses: Vec<Multiaddr> },
     DialAnother { peer: PeerKey },
     HangUp { peer: PeerKey },
+    Farewell { done: oneshot::Sender<()> },
     Kick,
     OpenHandshake { peer: PeerKey, attempt: AttemptId },
     SendHandshake { peer: PeerKey, attempt: AttemptId, bytes: Vec<u8> },
@@ -75,6 +76,8 @@ pub(super) struct Task {
     events: mpsc::Sender<NetEvent>,
     inbound: Arc<Inbound>,
     inner: Vec<ipnet::IpNet>,
+    /// Who waits for the last connection to close.
+    farewell: Option<oneshot::Sender<()>>,
     clock: fn() -> Time,
 }
 
@@ -144,6 +147,7 @@ impl Task {
             events,
             inbound: config.inbound,
             inner: config.inner,
+            farewell: None,
             clock: config.clock,
         })
     }
@@ -247,6 +251,7 @@ impl Task {
                 // An error means that there is no connection to close.
                 let _ = self.swarm.disconnect_peer_id(id);
             }
+            Command::Farewell { done } => self.say_farewell(done),
             Command::Kick => self.dialer.kick((self.clock)()),
             Command::OpenHandshake { peer, attempt } => {
                 self.handshakes.open(peer, peer_id::from_key(peer), attempt, self.control.clone());
@@ -409,6 +414,16 @@ impl Task {
         self.outbox.push_back(NetEvent::ConnectionUp { peer: peer.key, connection: number, dialled, address });
     }
 
+    /// Closes every connection to a peer and dials no more.
+    fn say_farewell(&mut self, done: oneshot::Sender<()>) {
+        self.dialer = Dialer::default();
+        for peer in self.peers.keys() {
+            // An error means that there is no connection to close.
+            let _ = self.swarm.disconnect_peer_id(*peer);
+        }
+        self.farewell = Some(done).filter(|_| !self.connections.is_empty());
+    }
+
     fn disconnected(&mut self, id: PeerId, connection: SwarmConnection) {
         let number = self.connections.iter().find(|(_, known)| known.swarm == connection).map(|(number, _)| *number);
         let Some(number) = number else {
@@ -419,6 +434,10 @@ impl Task {
             return;
         };
         self.connections.remove(&number);
+        if self.connections.is_empty() {
+            // Who waits for the end hears it when this is dropped.
+            self.farewell = None;
+        }
         if let Some(peer) = self.peers.get(&id) {
             self.outbox.push_back(NetEvent::ConnectionDown { peer: peer.key, connection: number });
         }

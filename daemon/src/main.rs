@@ -45,6 +45,11 @@ fn main() -> ExitCode {
     };
     let config = match read {
         Ok(config) => config,
+        // What an earlier run left is undone whatever the configuration has become.
+        Err(errors) if args.cleanup => {
+            eprintln!("cryprqd: the configuration is refused, so the default state folder is cleaned up:\n{errors}");
+            Config::default()
+        }
         Err(errors) => {
             eprintln!("cryprqd: the configuration is refused:\n{errors}");
             return ExitCode::from(BAD_CONFIG);

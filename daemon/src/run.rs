@@ -75,7 +75,8 @@ pub async fn run(prepared: Prepared, limits: TunnelLimits, log: LogLevel) -> any
     undo(state.journal()?).await.context("cannot undo what an earlier run left")?;
     let environment = environment();
     let surroundings = match &environment {
-        Some(around) => Surroundings::look(&around.network, &config.interface).await?,
+        // A kernel that does not tell is complained of by whatever needs to know more.
+        Some(around) => Surroundings::look(&around.network, &config.interface).await.unwrap_or_default(),
         None => Surroundings::default(),
     };
     surroundings.check_range(config.ipv4).map_err(|error| anyhow::anyhow!("{error}: choose another range"))?;

@@ -215,6 +215,13 @@ impl Config {
     }
 }
 
+impl Default for Config {
+    /// An empty file.
+    fn default() -> Self {
+        Self::parse("").expect("everything has a default")
+    }
+}
+
 fn untrusted(path: &Path) -> Option<ConfigError> {
     let error = os::files::check_trusted(path).err()?;
     Some(ConfigError::new(None, "", error.to_string()))

@@ -10,7 +10,6 @@ use net::multiaddr::Protocol;
 use net::{Multiaddr, peer_id};
 use node::pairing::inner_ipv6;
 use node::peer_key::PeerKey;
-use node::secret::SecretKey32;
 use node::tunnel::ChainRule;
 use zeroize::Zeroizing;
 
@@ -35,18 +34,20 @@ pub struct PeerConfig {
     pub up: bool,
 }
 
-/// A pair's PSK on its way into the daemon's store of secrets.
-pub struct Psk(SecretKey32);
+/// A pair's PSK on its way into the daemon's store of secrets. What moves is a pointer, so that no copy is left behind.
+pub struct Psk(Box<Zeroizing<[u8; 32]>>);
 
 impl Psk {
-    /// Takes a PSK over.
-    pub const fn new(psk: SecretKey32) -> Self {
-        Self(psk)
+    /// A copy of a PSK.
+    pub fn copy_of(psk: &[u8; 32]) -> Self {
+        let mut copy = Box::new(Zeroizing::new([0; 32]));
+        copy.copy_from_slice(psk);
+        Self(copy)
     }
 
     /// The bytes, for the store of secrets.
-    pub const fn expose(&self) -> &[u8; 32] {
-        self.0.expose()
+    pub fn expose(&self) -> &[u8; 32] {
+        &self.0
     }
 }
 
@@ -151,10 +152,9 @@ pub fn read_psk(text: &[u8]) -> Result<Psk, String> {
     let text = text.trim_ascii();
     let decoded = data_encoding::HEXLOWER_PERMISSIVE.decode(text).or_else(|_| data_encoding::BASE64.decode(text));
     let decoded = Zeroizing::new(decoded.unwrap_or_default());
-    let psk = <[u8; 32]>::try_from(decoded.as_slice());
     let form = |_| "a PSK is 32 bytes in hex or base64: make it with 'openssl rand -hex 32'".to_owned();
-    let psk = SecretKey32::new(psk.map_err(form)?);
-    if psk.is_zero() { Err("a PSK of zeros protects nothing".into()) } else { Ok(Psk(psk)) }
+    let psk: &[u8; 32] = decoded.as_slice().try_into().map_err(form)?;
+    if *psk == [0; 32] { Err("a PSK of zeros protects nothing".into()) } else { Ok(Psk::copy_of(psk)) }
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use toml::{Table, Value};
 use super::{Config, MemoryRule, OwnIpv4, PADDING, PeerConfig, Who};
 
 /// What takes a restart: what is made once, before everything else.
-const NEEDS_RESTART: [&str; 10] = [
+pub(super) const NEEDS_RESTART: [&str; 10] = [
     "node.state_dir",
     "network.ipv4",
     "network.mtu",

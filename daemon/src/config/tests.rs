@@ -197,3 +197,34 @@ fn what_a_ticket_advertises_is_an_address_of_a_host() {
     let lines: Vec<_> = text.lines().collect();
     assert!(lines.len() == 2 && lines.iter().all(|line| line.contains("listen.advertise: ")), "{text}");
 }
+
+/// The rows of the documented keys: key, default, meaning, when it takes effect.
+fn documented() -> Vec<Vec<String>> {
+    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/config.md")).unwrap();
+    let rows =
+        text.lines().skip_while(|line| !line.starts_with("| key |")).skip(2).take_while(|line| line.starts_with('|'));
+    rows.map(|row| row.trim_matches('|').split(" | ").map(|cell| cell.trim().to_owned()).collect()).collect()
+}
+
+#[test]
+fn the_document_tells_every_key_and_no_other() {
+    let mut known = Vec::new();
+    Raw::keys("", &mut known);
+    let sections = known.clone();
+    known.retain(|key| !sections.iter().any(|other| other.starts_with(&format!("{key}."))));
+    known.sort();
+    let mut told: Vec<_> = documented().into_iter().map(|row| row[0].trim_matches('`').to_owned()).collect();
+    told.sort();
+    assert_eq!(told, known);
+}
+
+#[test]
+fn the_document_tells_which_keys_wait_for_a_restart() {
+    let waits = |row: &Vec<String>| row[3] == "restart";
+    let mut told: Vec<_> =
+        documented().into_iter().filter(waits).map(|row| row[0].trim_matches('`').to_owned()).collect();
+    told.sort();
+    let mut needed = show::NEEDS_RESTART.map(str::to_owned).to_vec();
+    needed.sort();
+    assert_eq!(told, needed);
+}

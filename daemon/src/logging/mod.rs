@@ -70,12 +70,12 @@ impl LogLevel {
     }
 }
 
-/// Ours at the level asked for, and the libraries' at `warn` at most: their lines name addresses and are for their
-/// authors.
+/// Ours at the level asked for. The libraries' lines name addresses even in warnings: they are for who wants details.
 fn filter(level: &str) -> Option<EnvFilter> {
     let level = LevelFilter::from_str(level).ok()?;
+    let libraries = if level >= LevelFilter::DEBUG { LevelFilter::WARN } else { LevelFilter::OFF };
     let ours = ["cryprqd", "net", "os", "node"].map(|name| format!("{name}={level}")).join(",");
-    EnvFilter::try_new(format!("{},{ours}", level.min(LevelFilter::WARN))).ok()
+    EnvFilter::try_new(format!("{libraries},{ours}")).ok()
 }
 
 #[cfg(test)]

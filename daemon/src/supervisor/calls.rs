@@ -2,6 +2,7 @@
 
 use cryprq_ipc_proto::error::{ErrorBody, ErrorCode};
 use cryprq_ipc_proto::message::{Reply, Request};
+use cryprq_ipc_proto::verb::Tier;
 use net::peer_id;
 use node::router::PeerSlot;
 use node::tunnel::{Input, Want};
@@ -10,7 +11,7 @@ use super::peers::{PeerFields, bad_request};
 use super::pings::Later;
 use super::{Origin, Supervisor, status};
 use crate::config::PeerConfig;
-use crate::ipc::{Call, Caller};
+use crate::ipc::Call;
 
 /// When the answer comes.
 pub(super) enum Answer {
@@ -20,7 +21,13 @@ pub(super) enum Answer {
 
 impl Supervisor {
     pub(super) async fn on_call(&mut self, call: Call) {
-        match self.answer(&call.request, &call.caller).await {
+        let answer = self.answer(&call.request).await;
+        if call.request.tier() > Tier::Observe {
+            let uid = call.caller.credentials.as_ref().map(|credentials| credentials.uid);
+            let refused = answer.as_ref().err().map(|error| error.code.name());
+            tracing::info!(uid, verb = call.request.name(), refused, "asked for by a local caller");
+        }
+        match answer {
             // Who asked may have left.
             Ok(Answer::Now(reply)) => _ = call.reply.send(Ok(reply)),
             Ok(Answer::Later(later)) => {
@@ -33,9 +40,7 @@ impl Supervisor {
         }
     }
 
-    pub(super) async fn answer(&mut self, request: &Request, caller: &Caller) -> Result<Answer, ErrorBody> {
-        let uid = caller.credentials.as_ref().map(|credentials| credentials.uid);
-        let verb = request.name();
+    pub(super) async fn answer(&mut self, request: &Request) -> Result<Answer, ErrorBody> {
         match request {
             Request::Hello {} => return Ok(Answer::Now(Reply::Hello { version: env!("CARGO_PKG_VERSION").into() })),
             Request::Status {} => return Ok(Answer::Now(Reply::Status(Box::new(self.status())))),
@@ -87,11 +92,11 @@ impl Supervisor {
             Request::LogLevel { level } => {
                 self.log.set(level).map_err(|error| ErrorBody::new(ErrorCode::BadRequest, error))?;
             }
+            // Made of the state, by those who serve the socket.
             Request::Watch {} | Request::Metrics {} => {
-                return Err(ErrorBody::new(ErrorCode::Unsupported, "this daemon does not do that yet"));
+                return Err(ErrorBody::new(ErrorCode::Internal, "the control task is not who answers that"));
             }
         }
-        tracing::info!(uid, verb, "changed by a local caller");
         Ok(Answer::Now(Reply::Done {}))
     }
 

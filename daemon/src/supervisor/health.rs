@@ -4,55 +4,54 @@ use std::collections::BTreeMap;
 
 use cryprq_ipc_proto::message::HealthItem;
 
-/// What can be wrong while the daemon runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Fault {
-    /// An outer address is not listened on.
-    Listen,
-    /// No interface leads out of this host.
-    NoNetwork,
-    /// There is no TUN interface.
-    NoTun,
-    /// The system refuses a route.
-    Routes,
-    /// The host is connected to a network that overlaps the inner one.
-    NetworkOverlap,
-    /// The wall clock was set.
-    ClockJumped,
-    /// A peer refuses us.
-    PeerRefused,
-    /// A peer may start without a chain only when an administrator accepts it.
-    ChainResetNeeded,
-    /// The group of the control socket does not exist.
-    GroupMissing,
-    /// Secrets may be swapped out.
-    SecretsNotLocked,
-    /// The configuration was refused when it was read again.
-    ConfigRefused,
-    /// A file of the state folder could not be written.
-    StateNotSaved,
-    /// A file of the state folder was damaged and is not used.
-    StateDamaged,
+macro_rules! faults {
+    ($($(#[$doc:meta])* $variant:ident => $code:literal,)*) => {
+        /// What can be wrong while the daemon runs.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub(super) enum Fault {
+            $($(#[$doc])* $variant,)*
+        }
+
+        impl Fault {
+            #[cfg(test)]
+            const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            const fn code(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $code,)*
+                }
+            }
+        }
+    };
 }
 
-impl Fault {
-    const fn code(self) -> &'static str {
-        match self {
-            Self::Listen => "listen",
-            Self::NoNetwork => "no_network",
-            Self::NoTun => "no_tun",
-            Self::Routes => "routes",
-            Self::NetworkOverlap => "network_overlap",
-            Self::ClockJumped => "clock_jumped",
-            Self::PeerRefused => "peer_refused",
-            Self::ChainResetNeeded => "chain_reset_needed",
-            Self::GroupMissing => "group_missing",
-            Self::SecretsNotLocked => "secrets_not_locked",
-            Self::ConfigRefused => "config_refused",
-            Self::StateNotSaved => "state_not_saved",
-            Self::StateDamaged => "state_damaged",
-        }
-    }
+faults! {
+    /// An outer address is not listened on.
+    Listen => "listen",
+    /// No interface leads out of this host.
+    NoNetwork => "no_network",
+    /// There is no TUN interface.
+    NoTun => "no_tun",
+    /// The system refuses a route.
+    Routes => "routes",
+    /// The host is connected to a network that overlaps the inner one.
+    NetworkOverlap => "network_overlap",
+    /// The wall clock was set.
+    ClockJumped => "clock_jumped",
+    /// A peer refuses us, or has another PSK.
+    PeerRefused => "peer_refused",
+    /// A peer may start without a chain only when an administrator accepts it.
+    ChainResetNeeded => "chain_reset_needed",
+    /// The group of the control socket does not exist.
+    GroupMissing => "group_missing",
+    /// Secrets may be swapped out.
+    SecretsNotLocked => "secrets_not_locked",
+    /// The configuration was refused when it was read again.
+    ConfigRefused => "config_refused",
+    /// A file of the state folder could not be written.
+    StateNotSaved => "state_not_saved",
+    /// A file of the state folder was damaged and is not used.
+    StateDamaged => "state_damaged",
 }
 
 /// Whether a fault was there before.
@@ -138,23 +137,12 @@ mod tests {
     }
 
     #[test]
-    fn codes_are_distinct() {
-        let all = [
-            Fault::Listen,
-            Fault::NoNetwork,
-            Fault::NoTun,
-            Fault::Routes,
-            Fault::NetworkOverlap,
-            Fault::ClockJumped,
-            Fault::PeerRefused,
-            Fault::ChainResetNeeded,
-            Fault::GroupMissing,
-            Fault::SecretsNotLocked,
-            Fault::ConfigRefused,
-            Fault::StateNotSaved,
-            Fault::StateDamaged,
-        ];
-        let codes: std::collections::BTreeSet<_> = all.map(Fault::code).into();
-        assert_eq!(codes.len(), all.len());
+    fn the_document_tells_every_code_and_no_other() {
+        let codes: Vec<_> = Fault::ALL.iter().map(|fault| fault.code()).collect();
+        let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/config.md")).unwrap();
+        let rows = text.lines().skip_while(|line| !line.starts_with("| code |")).skip(2);
+        let rows = rows.take_while(|line| line.starts_with('|'));
+        let told: Vec<_> = rows.map(|row| row.split('`').nth(1).unwrap()).collect();
+        assert_eq!(told, codes);
     }
 }

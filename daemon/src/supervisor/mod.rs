@@ -59,6 +59,8 @@ use wall_clock::WallClock;
 const LOOK: Duration = Duration::from_secs(5);
 /// The longest time that stopping takes; what is left then is undone at the next start.
 const FAREWELL: Duration = Duration::from_millis(800);
+/// The part of it that closing connections may take.
+const GOODBYE: Duration = Duration::from_millis(300);
 
 /// What the supervisor is made of.
 pub struct Parts {
@@ -242,8 +244,8 @@ impl Supervisor {
     /// Builds the router's snapshot anew, without some peers, and routes every prefix of the others to the interface
     /// and nothing else.
     async fn set_router(&mut self, except: &BTreeSet<PeerSlot>) -> anyhow::Result<()> {
-        let direct = self.surroundings.direct();
-        let mut router = Router::new(self.own.all(), self.config.listen.iter().copied(), direct);
+        let outer = self.config.listen.iter().copied().chain(self.surroundings.own());
+        let mut router = Router::new(self.own.all(), outer, self.surroundings.direct());
         let peers = || self.peers.iter().filter(|(slot, _)| !except.contains(slot));
         for (slot, peer) in peers() {
             router.add_peer(*slot, &peer.config.allowed_ips)?;
@@ -383,6 +385,8 @@ impl Supervisor {
         for slot in slots {
             self.feed(slot, Input::EraseAll).await;
         }
+        // Without a word the peers would find out by silence.
+        let _ = tokio::time::timeout(GOODBYE, self.net.farewell()).await;
         drop(self.plane);
         if let Some(interface) = self.interface {
             interface.close().await;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use net::plane::PeerStats;
 use net::swarm::NetEvent;
 use net::{Multiaddr, peer_id};
-use node::handshake::RejectCode;
+use node::handshake::{HandshakeError, RejectCode};
 use node::peer_key::PeerKey;
 use node::router::PeerSlot;
 use node::secret::StoredSecret;
@@ -155,6 +155,7 @@ impl Supervisor {
             }
             TunnelEvent::Rotated { role, cipher, .. } => {
                 tracing::info!(peer = number, ?role, cipher = cipher.name(), "new keys");
+                self.health.clear(Fault::PeerRefused, &peer_id::format(peer.config.key));
             }
             TunnelEvent::ChainReset(ChainStart::First) => tracing::debug!(peer = number, "first keys"),
             TunnelEvent::ChainReset(ChainStart::PeerLost) => {
@@ -164,11 +165,17 @@ impl Supervisor {
                     "the peer lost its chain key: it was restarted, or somebody has its identity"
                 );
             }
-            TunnelEvent::Rejected(code) => tracing::warn!(peer = number, reason = %code, "the peer refuses us"),
+            TunnelEvent::Rejected(code) => {
+                tracing::warn!(peer = number, reason = %code, "the peer refuses us");
+                // While older keys are good the state says nothing of it.
+                self.peer_refuses(slot, code);
+            }
             TunnelEvent::HandshakeFailed { role, fault } => {
                 tracing::warn!(peer = number, ?role, reason = fault.name(), "a handshake failed");
                 if fault == HandshakeFault::ChainRequired {
                     self.chain_reset_needed(slot);
+                } else if fault == HandshakeFault::Message(HandshakeError::PskMismatch) {
+                    self.has_another_psk(slot);
                 }
             }
             TunnelEvent::KeysExpired => tracing::warn!(peer = number, "keys expired without successors"),
@@ -179,22 +186,35 @@ impl Supervisor {
     /// Notes what a peer's state asks of a person.
     pub(super) fn judge_peer(&mut self, slot: PeerSlot, state: PeerState) {
         let Some(peer) = self.peers.get(&slot) else { return };
-        let (subject, name) = (peer_id::format(peer.config.key), &peer.config.name);
+        let subject = peer_id::format(peer.config.key);
         if let PeerState::Refused(code) = state {
-            let hint = match code {
-                RejectCode::Version | RejectCode::Suite => "run the same version of CrypRQ on both hosts",
-                RejectCode::ChainUnknown | RejectCode::Busy | RejectCode::Policy => {
-                    "give both hosts the same PSK or none; with require_chain, accept the chain reset on both hosts"
-                }
-            };
-            let text = format!("peer {name} refuses us: {code}");
-            self.health.note(Fault::PeerRefused, &subject, text, hint);
+            self.peer_refuses(slot, code);
         } else {
             self.health.clear(Fault::PeerRefused, &subject);
         }
         if matches!(state, PeerState::Connected | PeerState::Idle) {
             self.health.clear(Fault::ChainResetNeeded, &subject);
         }
+    }
+
+    fn peer_refuses(&mut self, slot: PeerSlot, code: RejectCode) {
+        let Some(peer) = self.peers.get(&slot) else { return };
+        let hint = match code {
+            RejectCode::Version | RejectCode::Suite => "run the same version of CrypRQ on both hosts",
+            RejectCode::ChainUnknown | RejectCode::Busy | RejectCode::Policy => {
+                "give both hosts the same PSK or none; with require_chain, accept the chain reset on both hosts"
+            }
+        };
+        let (subject, name) = (peer_id::format(peer.config.key), &peer.config.name);
+        self.health.note(Fault::PeerRefused, &subject, format!("peer {name} refuses us: {code}"), hint);
+    }
+
+    /// The peer asked with a PSK that is not ours: it is told, and so is who looks at this host.
+    fn has_another_psk(&mut self, slot: PeerSlot) {
+        let Some(peer) = self.peers.get(&slot) else { return };
+        let (subject, name) = (peer_id::format(peer.config.key), &peer.config.name);
+        let text = format!("peer {name} asks with another PSK than ours, or without one");
+        self.health.note(Fault::PeerRefused, &subject, text, "give both hosts the same PSK or none");
     }
 
     pub(super) fn chain_reset_needed(&mut self, slot: PeerSlot) {

@@ -1,6 +1,7 @@
 //! What this host is connected to besides the tunnel.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv4Net};
 use os::network::{Changes, Network, NetworkError};
@@ -46,6 +47,11 @@ impl Surroundings {
             surroundings.addresses.insert(attached.address);
         }
         Ok(surroundings)
+    }
+
+    /// The addresses of this host.
+    pub(super) fn own(&self) -> impl Iterator<Item = IpAddr> {
+        self.addresses.iter().map(IpNet::addr)
     }
 
     /// The networks that this host is directly connected to.

@@ -35,7 +35,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_jump_of_either_direction_is_told_for_a_while_and_a_slow_drift_is_not() {
+    fn attack_14_a_clock_that_is_set_either_way_is_told_for_a_while_and_a_slow_drift_is_not() {
         let mut clock = WallClock::default();
         let mut look = |seconds: u64, wall: i64| {
             clock.look(Time::ZERO + Duration::from_secs(seconds), jiff::Timestamp::from_second(wall).unwrap())

@@ -1,9 +1,11 @@
 //! Daemons of the lab.
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Mutex, PoisonError};
@@ -66,6 +68,8 @@ pub struct Daemon {
     host: Host,
     program: PathBuf,
     folder: PathBuf,
+    environment: Vec<(&'static str, OsString)>,
+    user: Option<u32>,
     child: Option<Child>,
 }
 
@@ -87,13 +91,15 @@ impl Daemon {
             );
         }
         std::fs::write(folder.join("cryprq.toml"), config)?;
-        Ok(Self { host: host.clone(), program: programs()?.join("cryprqd"), folder, child: None })
+        let (program, environment) = (programs()?.join("cryprqd"), Vec::new());
+        Ok(Self { host: host.clone(), program, folder, environment, user: None, child: None })
     }
 
     /// A daemon on a named host, with an empty configuration and the state folder of every daemon.
     pub fn unconfigured(host: &Host) -> Self {
         let program = Path::new(super::PROGRAMS).join("cryprqd");
-        Self { host: host.clone(), program, folder: "/var/lib/daemon".into(), child: None }
+        let (folder, environment) = ("/var/lib/daemon".into(), Vec::new());
+        Self { host: host.clone(), program, folder, environment, user: None, child: None }
     }
 
     /// The same daemon by another program, which has to stand beside the first.
@@ -101,6 +107,40 @@ impl Daemon {
     pub fn run_by(mut self, program: &str) -> Self {
         self.program.set_file_name(program);
         self
+    }
+
+    /// The same daemon with a variable in its environment.
+    #[must_use]
+    pub fn env(mut self, name: &'static str, value: impl Into<OsString>) -> Self {
+        self.environment.push((name, value.into()));
+        self
+    }
+
+    /// The same daemon as another user than root.
+    #[must_use]
+    pub const fn user(mut self, uid: u32) -> Self {
+        self.user = Some(uid);
+        self
+    }
+
+    /// Runs the daemon, which refuses to start; gives its exit code and what it says.
+    ///
+    /// # Errors
+    /// When it starts all the same.
+    pub fn refusal(&self) -> anyhow::Result<(i32, String)> {
+        let mut command = self.command();
+        let Output { status, stderr, .. } = self.host.run(move || -> anyhow::Result<Output> {
+            let mut child = command.stderr(Stdio::piped()).spawn()?;
+            let ended = until("the daemon refuses", || child.try_wait().is_ok_and(|status| status.is_some()));
+            if ended.is_err() {
+                end(&mut child);
+            }
+            ended?;
+            Ok(child.wait_with_output()?)
+        })?;
+        let told = String::from_utf8_lossy(&stderr).into_owned();
+        let code = status.code().filter(|code| *code != 0);
+        Ok((code.with_context(|| format!("it ended with {status}: {told}"))?, told))
     }
 
     /// Starts the daemon and waits until it answers.
@@ -126,6 +166,10 @@ impl Daemon {
         let mut command = Command::new(&self.program);
         command.arg("--config").arg(self.folder.join("cryprq.toml")).arg("--runtime-dir").arg(self.folder.join("run"));
         command.env("CRYPRQ_LOG", "debug").stdin(Stdio::null());
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        if let Some(user) = self.user {
+            command.uid(user).gid(user);
+        }
         command
     }
 
@@ -171,15 +215,33 @@ impl Daemon {
     /// # Errors
     /// When it does not answer.
     pub fn ask(&self, verb: &str) -> anyhow::Result<Value> {
-        let (socket, verb) = (self.socket(), verb.to_owned());
+        self.request(&format!("{{\"v\":1,\"cmd\":\"{verb}\"}}"))
+    }
+
+    /// Sends the daemon one line of JSON and gives its answer, which may be a refusal.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub fn request(&self, line: &str) -> anyhow::Result<Value> {
+        let (socket, line) = (self.socket(), line.to_owned());
         self.host.run(move || {
             let mut stream = UnixStream::connect(socket)?;
             stream.set_read_timeout(Some(LIMIT))?;
-            writeln!(stream, "{{\"v\":1,\"cmd\":\"{verb}\"}}")?;
-            let mut line = String::new();
-            BufReader::new(stream).read_line(&mut line)?;
-            Ok(serde_json::from_str(&line)?)
+            writeln!(stream, "{line}")?;
+            let mut answer = String::new();
+            BufReader::new(stream).read_line(&mut answer)?;
+            Ok(serde_json::from_str(&answer)?)
         })
+    }
+
+    /// The codes of the daemon's health items.
+    ///
+    /// # Errors
+    /// When the daemon does not answer.
+    pub fn health(&self) -> anyhow::Result<Vec<String>> {
+        let status = self.ask("status")?;
+        let items = status["health"].as_array().context("no health items")?.iter();
+        items.map(|item| Ok(item["code"].as_str().context("no code")?.to_owned())).collect()
     }
 
     /// Runs `cryprq` with these arguments against the daemon, `input` on its standard input.

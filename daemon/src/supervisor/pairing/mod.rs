@@ -18,7 +18,6 @@ use net::swarm::Guests;
 use net::{Multiaddr, peer_id};
 use node::pairing::{Inviter, Ipv4Rules, Joiner, Now, PairedPeer, Uncounted};
 use node::peer_key::PeerKey;
-use node::secret::SecretKey32;
 use node::time::Time;
 use node::tunnel::TunnelEvent;
 use os::clock::boottime;
@@ -119,7 +118,7 @@ impl Supervisor {
 
     /// Makes a peer of what pairing says, or gives it the new PSK if it is one: its handshakes end then.
     async fn enter_paired(&mut self, peer: &PairedPeer, addresses: Vec<Multiaddr>) -> Result<(), ErrorBody> {
-        let psk = Some(Psk::new(SecretKey32::new(*peer.psk.expose())));
+        let psk = Some(Psk::copy_of(peer.psk.expose()));
         let known = self.slots.get(&peer.key).and_then(|slot| Some((*slot, self.peers.get(slot)?)));
         if let Some((slot, known)) = known {
             let mut config = known.config.without_psk();

@@ -21,7 +21,6 @@ use os::udp::UdpOptions;
 use super::calls::Answer;
 use super::*;
 use crate::config::Ingress;
-use crate::ipc::Caller;
 use crate::{logging, state_dir};
 
 /// Two other hosts.
@@ -129,7 +128,7 @@ async fn daemon_with(folder: &Path, config: &str, host: Oddities) -> anyhow::Res
 impl Daemon {
     async fn ask(&mut self, request: &str) -> Result<Reply, ErrorBody> {
         let request = read_request(request.as_bytes()).unwrap().request;
-        match self.supervisor.answer(&request, &Caller { credentials: None }).await? {
+        match self.supervisor.answer(&request).await? {
             Answer::Now(reply) => Ok(reply),
             Answer::Later(_) => panic!("the answer comes later"),
         }

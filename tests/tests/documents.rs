@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::fs;
 
 use cryprq_tests::repository::{root, tracked};
-use cryprqd::config::Config;
 
 /// Every Markdown file of the repository with its text.
 fn documents() -> Option<Vec<(String, String)>> {
@@ -118,46 +117,6 @@ fn every_promise_of_the_security_document_names_a_test_that_exists() {
 fn the_search_for_tests_finds_what_is_one_and_nothing_else() {
     let text = "#[test]\n#[cfg(unix)]\nfn is_one() {}\n\nfn is_none() {}\n";
     assert!(has_test(text, "is_one") && !has_test(text, "is_none") && !has_test(text, "is"));
-}
-
-/// What the configuration says of one key.
-fn errors_of(key: &str) -> String {
-    let text = key.strip_prefix("peer.").map_or_else(|| format!("{key} = []"), |key| format!("[[peer]]\n{key} = []"));
-    Config::parse(&text).err().map(|errors| errors.to_string()).unwrap_or_default()
-}
-
-#[test]
-fn the_configuration_document_names_every_key_and_no_other() {
-    const UNKNOWN: &str = "there is no such key";
-    assert!(errors_of("node.nonsense").contains(UNKNOWN) && errors_of("peer.nonsense").contains(UNKNOWN));
-    let document = fs::read_to_string(root().join("docs/config.md")).expect("docs/config.md is there");
-    let rows = document.lines().filter(|line| line.starts_with("| `"));
-    let columns = rows.filter_map(|line| line.split('|').nth(1));
-    let mut named: BTreeSet<String> = columns.flat_map(quoted).map(str::to_owned).collect();
-    let example = between(&document, "```toml", "```").next().expect("an example of a peer");
-    let keys = example.lines().filter_map(|line| line.split_once(" = ")).map(|(key, _)| format!("peer.{key}"));
-    named.extend(keys);
-    let invented: Vec<_> = named.iter().filter(|key| errors_of(key).contains(UNKNOWN)).collect();
-    assert!(invented.is_empty(), "documented, but unknown to the daemon: {invented:?}");
-
-    let shown = Config::parse("").expect("an empty file is valid").to_toml([]);
-    let mut silent = Vec::new();
-    for (section, keys) in shown.parse::<toml::Table>().expect("TOML") {
-        for key in leaves(&section, &keys) {
-            if !named.contains(&key) {
-                silent.push(key);
-            }
-        }
-    }
-    assert!(silent.is_empty(), "known to the daemon, but not documented: {silent:?}");
-}
-
-/// The dotted names of all values below `name`.
-fn leaves(name: &str, value: &toml::Value) -> Vec<String> {
-    match value.as_table() {
-        Some(table) => table.iter().flat_map(|(key, value)| leaves(&format!("{name}.{key}"), value)).collect(),
-        None => vec![name.to_owned()],
-    }
 }
 
 #[test]

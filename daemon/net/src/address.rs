@@ -2,8 +2,8 @@
 
 use std::net::IpAddr;
 
-use libp2p::Multiaddr;
 use libp2p::multiaddr::Protocol;
+use libp2p::{Multiaddr, PeerId};
 
 /// The first IP address in a multiaddr; a DNS name has none.
 pub fn ip_of(address: &Multiaddr) -> Option<IpAddr> {
@@ -31,6 +31,49 @@ pub fn is_direct(address: &Multiaddr) -> bool {
         (Some(Protocol::Udp(_)), Some(Protocol::QuicV1), None) | (Some(Protocol::Tcp(_)), None, None)
     );
     host && way
+}
+
+/// The relay that a multiaddr goes by.
+pub fn relay_of(address: &Multiaddr) -> Option<PeerId> {
+    let mut relay = None;
+    for part in address {
+        if let Protocol::P2p(id) = part {
+            relay = Some(id);
+        } else if part == Protocol::P2pCircuit {
+            return relay;
+        }
+    }
+    None
+}
+
+/// Whether a multiaddr leads to a relay and on: `RELAY/p2p/ID/p2p-circuit` with a direct address of the relay's.
+pub fn is_circuit(address: &Multiaddr) -> bool {
+    let mut to_relay = address.clone();
+    to_relay.pop() == Some(Protocol::P2pCircuit) && is_relay(&to_relay)
+}
+
+/// Whether a multiaddr is the direct address of a relay with its PeerId.
+pub fn is_relay(address: &Multiaddr) -> bool {
+    let mut direct = address.clone();
+    matches!(direct.pop(), Some(Protocol::P2p(_))) && is_direct(&direct)
+}
+
+/// Whether another host could reach an address at all.
+pub fn is_reachable(ip: IpAddr) -> bool {
+    let local = match ip {
+        IpAddr::V4(ip) => ip.is_link_local() || ip.is_broadcast(),
+        IpAddr::V6(ip) => ip.is_unicast_link_local(),
+    };
+    !(local || ip.is_loopback() || ip.is_unspecified() || ip.is_multicast())
+}
+
+/// Whether an address is of a network that the internet does not route to.
+pub fn is_private(ip: IpAddr) -> bool {
+    match ip {
+        // The shared space of RFC 6598 lies behind a provider's NAT.
+        IpAddr::V4(ip) => ip.is_private() || (ip.octets()[0] == 100 && ip.octets()[1] & 0xc0 == 64),
+        IpAddr::V6(ip) => ip.is_unique_local(),
+    }
 }
 
 /// Whether a multiaddr goes by QUIC.
@@ -70,6 +113,21 @@ mod tests {
             assert!(!is_direct(&address(other)), "{other}");
         }
         assert!(!is_direct(&Multiaddr::empty()));
+    }
+
+    #[test]
+    fn a_circuit_names_a_relay_by_a_direct_address_and_its_peer_id() {
+        let id = "12D3KooWD3eckifWpRn9wQpMG9R9hX3sD158z7EqHWmweQAJU5SA";
+        let relay = format!("/dns4/relay.example.org/udp/41820/quic-v1/p2p/{id}");
+        let circuit = address(&format!("{relay}/p2p-circuit"));
+        assert!(is_relay(&address(&relay)) && is_circuit(&circuit));
+        assert_eq!(relay_of(&circuit), id.parse().ok());
+        assert_eq!(relay_of(&circuit.with(Protocol::P2p(PeerId::random()))), id.parse().ok());
+        for other in [&relay, "/ip4/192.0.2.1/tcp/1/p2p-circuit", &format!("/p2p/{id}/p2p-circuit"), "/p2p-circuit"] {
+            assert!(!is_circuit(&address(other)), "{other}");
+        }
+        assert_eq!(relay_of(&address(&relay)), None, "nothing follows it");
+        assert!(!is_relay(&address("/ip4/192.0.2.1/tcp/1")));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use net::stream::Inbound;
-use net::swarm::{Net, NetConfig, NetEvent, Tcp};
+use net::swarm::{Net, NetConfig, NetEvent, Serve, Tcp};
 use net::{Multiaddr, peer_id};
 use node::crypto::Identity;
 use node::drops::DropCounters;
@@ -43,6 +43,9 @@ fn start(seed: u8, port: u16) -> (Net, mpsc::Receiver<NetEvent>) {
         port,
         udp: UdpOptions::default(),
         tcp: Tcp::Listen,
+        relays: vec![],
+        serve: Serve::Nobody,
+        advertise: vec![],
         inner: vec![],
         inbound: Arc::new(Inbound::new(Arc::clone(&drops))),
         drops,

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 use ipnet::Ipv4Net;
 use net::Multiaddr;
-use net::swarm::Tcp;
+use net::swarm::{Serve, Tcp};
 use node::handshake::PaddingMode;
 
 use raw::Raw;
@@ -58,6 +58,10 @@ pub struct Config {
     pub rotation_seconds: u16,
     /// How we pad.
     pub padding: PaddingMode,
+    /// Relays to keep a reservation with, each with its PeerId.
+    pub relays: Vec<Multiaddr>,
+    /// Whether this host is a relay for its peers.
+    pub serve: Serve,
     /// The group of the control socket.
     pub group: String,
     /// Who may do what.

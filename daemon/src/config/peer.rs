@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use ipnet::IpNet;
-use net::address::is_direct;
+use net::address::{is_direct, is_relay};
 use net::multiaddr::Protocol;
 use net::{Multiaddr, peer_id};
 use node::pairing::inner_ipv6;
@@ -134,6 +134,19 @@ pub fn read_direct_address(text: &str) -> Result<Multiaddr, String> {
     let form =
         || format!("'{}' is no address of a host, such as /dns4/gw.example.org/udp/41820/quic-v1", text.escape_debug());
     if is_direct(&address) { Ok(address) } else { Err(form()) }
+}
+
+/// Reads the multiaddr of a relay with its PeerId.
+///
+/// # Errors
+/// What one looks like.
+pub fn read_relay_address(text: &str) -> Result<Multiaddr, String> {
+    let address = read_address(text)?;
+    let form = || {
+        let text = text.escape_debug();
+        format!("'{text}' is no relay, such as /dns4/relay.example.org/udp/41820/quic-v1/p2p/12D3KooW…")
+    };
+    if is_relay(&address) { Ok(address) } else { Err(form()) }
 }
 
 /// Reads a prefix of a peer's.

@@ -17,8 +17,8 @@ macro_rules! section {
 
             fn read(value: &DeValue<'_>, at: &mut Reader<'_>, key: &str) -> Option<Self> {
                 let table = value.as_table()?;
-                at.check_keys(table, key, &[$(stringify!($field)),*]);
-                Some(Self { $($field: at.get(table, key, stringify!($field)),)* })
+                at.check_keys(table, key, &[$(key_of(stringify!($field))),*]);
+                Some(Self { $($field: at.get(table, key, key_of(stringify!($field))),)* })
             }
 
             fn merge(&mut self, later: Self) {
@@ -27,13 +27,18 @@ macro_rules! section {
 
             fn keys(prefix: &str, into: &mut Vec<String>) {
                 $(
-                    let key = format!("{prefix}{}", stringify!($field));
+                    let key = format!("{prefix}{}", key_of(stringify!($field)));
                     <$type>::keys(&format!("{key}."), into);
                     into.push(key);
                 )*
             }
         }
     };
+}
+
+/// How the key of a field is written: some are words of Rust.
+fn key_of(field: &'static str) -> &'static str {
+    field.trim_start_matches("r#")
 }
 
 fn merge<T: Value>(earlier: &mut Option<Located<T>>, later: Option<Located<T>>) {
@@ -52,6 +57,7 @@ section!(Raw {
     network: Network,
     listen: Listen,
     rotation: Rotation,
+    relay: Relay,
     ipc: Ipc,
     log: Log,
     memory: Memory,
@@ -62,6 +68,7 @@ section!(Node { name: String, state_dir: String });
 section!(Network { ipv4: String, address: String, mtu: i64, ingress: String, interface: String });
 section!(Listen { port: i64, addresses: List, tcp: bool, advertise: List });
 section!(Rotation { seconds: i64, padding: String });
+section!(Relay { r#use: List, serve: bool });
 section!(Ipc { group: String, access: Access });
 section!(Access { observe: List, operate: List, admin: List });
 section!(Log { level: String });

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use net::peer_id;
-use net::swarm::Tcp;
+use net::swarm::{Serve, Tcp};
 use node::tunnel::ChainRule;
 use toml::{Table, Value};
 
 use super::{Config, MemoryRule, OwnIpv4, PADDING, PeerConfig, Who};
 
 /// What takes a restart: what is made once, before everything else.
-pub(super) const NEEDS_RESTART: [&str; 10] = [
+pub(super) const NEEDS_RESTART: [&str; 12] = [
     "node.state_dir",
     "network.ipv4",
     "network.mtu",
@@ -21,6 +21,8 @@ pub(super) const NEEDS_RESTART: [&str; 10] = [
     "listen.tcp",
     "ipc.group",
     "memory.strict",
+    "relay.use",
+    "relay.serve",
 ];
 
 /// Keys that have other values in a new configuration; those of peers not among them.
@@ -61,7 +63,8 @@ impl Config {
         (self.port, self.tcp) = (old.port, old.tcp);
         self.listen.clone_from(&old.listen);
         self.group.clone_from(&old.group);
-        self.memory = old.memory;
+        self.relays.clone_from(&old.relays);
+        (self.memory, self.serve) = (old.memory, old.serve);
     }
 
     fn table(&self) -> Table {
@@ -100,6 +103,7 @@ impl Config {
                 "rotation",
                 table([("seconds", i64::from(self.rotation_seconds).into()), ("padding", padding.into())]).into(),
             ),
+            ("relay", table([("use", list(&self.relays)), ("serve", (self.serve == Serve::Peers).into())]).into()),
             ("ipc", table([("group", self.group.clone().into()), ("access", access.into())]).into()),
             ("log", table([("level", self.log_level.clone().into())]).into()),
             ("memory", table([("strict", (self.memory == MemoryRule::Refuse).into())]).into()),
@@ -202,6 +206,10 @@ id = "12D3KooWD3eckifWpRn9wQpMG9R9hX3sD158z7EqHWmweQAJU5SA"
 name = "gateway"
 require_chain = true
 up = false
+
+[relay]
+serve = true
+use = ["/ip4/203.0.113.9/udp/41820/quic-v1/p2p/12D3KooWPjceQrSwdWXPyLLeABRXmuqt69Rg3sBYbU1Nft9HyQ6X"]
 
 [rotation]
 padding = "full"

@@ -228,3 +228,14 @@ fn the_document_tells_which_keys_wait_for_a_restart() {
     needed.sort();
     assert_eq!(told, needed);
 }
+
+#[test]
+fn a_relay_is_named_by_an_address_and_its_peer_id() {
+    let relay = format!("/dns4/relay.example.org/udp/41820/quic-v1/p2p/{A}");
+    let config = Config::parse(&format!("[relay]\nuse = [\"{relay}\"]\nserve = true\n")).unwrap();
+    assert_eq!((config.relays[0].to_string(), config.serve), (relay, Serve::Peers));
+    assert_eq!(Config::parse("").unwrap().serve, Serve::Nobody);
+    let text = errors("[relay]\nuse = [\"/dns4/relay.example.org/udp/41820/quic-v1\", \"relay\"]\n");
+    let lines: Vec<_> = text.lines().collect();
+    assert!(lines.len() == 2 && lines.iter().all(|line| line.contains("relay.use: ")), "{text}");
+}

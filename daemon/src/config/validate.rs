@@ -7,11 +7,13 @@ use std::path::{Path, PathBuf};
 use cryprq_ipc_proto::paths;
 use ipnet::{IpNet, Ipv4Net};
 use net::peer_id;
-use net::swarm::Tcp;
+use net::swarm::{Serve, Tcp};
 use node::handshake::{PaddingMode, ParamLimits};
 use node::tunnel::ChainRule;
 
-use super::peer::{Psk, check_name, read_address, read_direct_address, read_peer_address, read_prefix, read_psk};
+use super::peer::{
+    Psk, check_name, read_address, read_direct_address, read_peer_address, read_prefix, read_psk, read_relay_address,
+};
 use super::raw::{self, List, Raw};
 use super::source::{ConfigError, Located, Place};
 use super::{Access, Config, ConfigErrors, GROUP, Ingress, LEVELS, MemoryRule, OwnIpv4, PADDING, PeerConfig, Who};
@@ -85,7 +87,8 @@ pub(super) fn validate(raw: Raw, errors: Vec<ConfigError>) -> Result<Config, Con
     let mut c = Checker(errors);
     let limits = ParamLimits::default();
     let (node, network, listen) = (section(raw.node), section(raw.network), section(raw.listen));
-    let (rotation, ipc, log, memory) = (section(raw.rotation), section(raw.ipc), section(raw.log), section(raw.memory));
+    let (rotation, relay, ipc) = (section(raw.rotation), section(raw.relay), section(raw.ipc));
+    let (log, memory) = (section(raw.log), section(raw.memory));
     let access = section(ipc.access);
     let own_name = || os::users::host_name().unwrap_or_else(|| "cryprq".into());
     let group = c.text("ipc.group", ipc.group, group).unwrap_or_else(|| GROUP.into());
@@ -104,6 +107,8 @@ pub(super) fn validate(raw: Raw, errors: Vec<ConfigError>) -> Result<Config, Con
         advertise: c.list("listen.advertise", listen.advertise, read_direct_address).unwrap_or_default(),
         rotation_seconds: c.number("rotation.seconds", rotation.seconds, limits.rotation_seconds, 300),
         padding: c.one_of("rotation.padding", rotation.padding, &PADDING, PaddingMode::Multiple16),
+        relays: c.list("relay.use", relay.r#use, read_relay_address).unwrap_or_default(),
+        serve: if relay.serve.is_some_and(|serve| serve.value) { Serve::Peers } else { Serve::Nobody },
         access: Access {
             observe: whos(&mut c, "ipc.access.observe", access.observe, Who::Group(group.clone())),
             operate: whos(&mut c, "ipc.access.operate", access.operate, Who::Group(group.clone())),

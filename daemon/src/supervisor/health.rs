@@ -28,6 +28,8 @@ macro_rules! faults {
 faults! {
     /// An outer address is not listened on.
     Listen => "listen",
+    /// A relay keeps no place for us.
+    Relay => "relay",
     /// No interface leads out of this host.
     NoNetwork => "no_network",
     /// There is no TUN interface.

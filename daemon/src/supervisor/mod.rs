@@ -12,6 +12,7 @@ mod peers;
 mod pings;
 mod rates;
 mod reached;
+mod relays;
 mod reload;
 mod revision;
 mod status;
@@ -149,6 +150,8 @@ pub struct Supervisor {
     listening: BTreeSet<Multiaddr>,
     /// Configured addresses that cannot be listened on now.
     deaf: BTreeSet<Multiaddr>,
+    /// Relays that keep a place for us.
+    reserved: BTreeSet<Multiaddr>,
     health: Health,
     wall_clock: WallClock,
     pings: Pings,
@@ -196,6 +199,7 @@ impl Supervisor {
             pairing,
             listening: BTreeSet::new(),
             deaf: BTreeSet::new(),
+            reserved: BTreeSet::new(),
             health,
             wall_clock: WallClock::default(),
             pings: Pings::default(),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use net::address::relay_of;
 use net::plane::PeerStats;
 use net::swarm::NetEvent;
 use net::{Multiaddr, peer_id};
@@ -51,6 +52,12 @@ impl Peer {
         self.rates.sample(now, self.carried());
     }
 
+    /// The other end of the connection that serves it: the newest direct one, or the newest by a relay.
+    pub(super) fn used(&self) -> Option<&Multiaddr> {
+        let ranked = self.connections.iter();
+        ranked.max_by_key(|(number, address)| (relay_of(address).is_none(), **number)).map(|(_, address)| address)
+    }
+
     /// What is to be wanted of it when the daemon starts.
     pub(super) fn wanted(&self) -> Want {
         self.wish.unwrap_or(if self.config.up { Want::Up } else { Want::Down })
@@ -74,6 +81,8 @@ impl Supervisor {
             NetEvent::ListenerFailed { address, error } => {
                 return self.does_not_listen(&address, &error);
             }
+            NetEvent::Reserved { relay } => return self.reserved(relay),
+            NetEvent::Unreserved { relay, error } => return self.unreserved(&relay, &error),
             NetEvent::DialFailed { peer, error } => {
                 tracing::debug!(%peer, %error, "not reached; trying again");
                 return;

@@ -2,6 +2,7 @@
 //! though only it knew where to find us.
 
 use net::Multiaddr;
+use net::address::relay_of;
 use net::multiaddr::Protocol;
 use node::peer_key::PeerKey;
 use node::tunnel::Dialled;
@@ -25,14 +26,15 @@ impl Reached {
         Self { addresses, unsaved: false }
     }
 
-    /// A connection to a peer stands. Where a TCP connection of the peer's own came from leads nowhere.
+    /// A connection to a peer stands. Where a TCP connection of the peer's own came from leads nowhere, and the relay that
+    /// the peer found us by may have no place for it.
     pub(super) fn note(&mut self, peer: PeerKey, address: &Multiaddr, dialled: Dialled) {
         let mut address = address.clone();
         if let Some(Protocol::P2p(_)) = address.iter().last() {
             address.pop();
         }
         let tcp = address.iter().any(|part| matches!(part, Protocol::Tcp(_)));
-        if dialled == Dialled::ByPeer && tcp {
+        if dialled == Dialled::ByPeer && (tcp || relay_of(&address).is_some()) {
             return;
         }
         let known = self.addresses.entry(peer).or_default();

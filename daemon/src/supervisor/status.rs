@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use cryprq_ipc_proto::message::{Addresses, PathStatus, PeerStatus, Status};
+use net::address::relay_of;
 use net::peer_id;
 use node::drops::DropCounters;
 use os::clock::boottime;
@@ -33,10 +34,10 @@ pub(super) fn peer_status(peer: &Peer) -> PeerStatus {
     let tunnel = peer.tunnel.status(now);
     let milliseconds = |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     let epoch = tunnel.epoch.as_ref();
-    let address = peer.connections.values().next_back();
+    let address = peer.used();
     let round_trip = tunnel.round_trip.or(peer.round_trip);
     let path = epoch.zip(address).map(|(epoch, address)| PathStatus {
-        kind: "stream".into(),
+        kind: if relay_of(address).is_some() { "relay" } else { "stream" }.into(),
         address: address.to_string(),
         rtt_ms: round_trip.map(|time| time.as_secs_f64() * 1000.0),
         mtu: epoch.mtu,

@@ -95,6 +95,15 @@ impl Daemon {
         Ok(Self { host: host.clone(), program, folder, environment, user: None, child: None })
     }
 
+    /// Adds lines to the configuration, for the next start.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn configure(&self, toml: &str) -> anyhow::Result<()> {
+        let mut file = File::options().append(true).open(self.folder.join("cryprq.toml"))?;
+        Ok(file.write_all(toml.as_bytes())?)
+    }
+
     /// A daemon on a named host, with an empty configuration and the state folder of every daemon.
     pub fn unconfigured(host: &Host) -> Self {
         let program = Path::new(super::PROGRAMS).join("cryprqd");

@@ -186,7 +186,7 @@ impl Host {
     ///
     /// # Errors
     /// What `nft` says.
-    pub fn firewall(&self, rules: &'static str) -> anyhow::Result<Option<()>> {
+    pub fn firewall(&self, rules: &str) -> anyhow::Result<Option<()>> {
         let mut nft = Command::new("nft");
         nft.arg(rules);
         match self.output(nft) {

@@ -9,6 +9,7 @@ mod daemon;
 mod flow;
 mod host;
 mod http;
+mod nat;
 mod ping;
 mod wire;
 
@@ -17,5 +18,6 @@ pub use daemon::{Daemon, Identity, Peering, kill_all, programs, until, until_wit
 pub use flow::{Flow, Tally};
 pub use host::{Host, PROGRAMS};
 pub use http::{Download, Server, digest, fetch};
+pub use nat::{Internet, Nat, Router};
 pub use ping::ping;
 pub use wire::{WIRE, join, switch};

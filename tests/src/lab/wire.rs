@@ -42,7 +42,7 @@ pub fn switch(hosts: &[&Host]) -> anyhow::Result<Host> {
 }
 
 /// A cable from `near`, where its end is called `name`, to `far`, where it is called [`WIRE`].
-fn cable(near: &Host, name: &str, far: &Host) -> anyhow::Result<()> {
+pub(super) fn cable(near: &Host, name: &str, far: &Host) -> anyhow::Result<()> {
     let (name, held) = (name.to_owned(), far.clone());
     change(near, async move |handle, network| {
         handle.link().add(LinkVeth::new(&name, "far").build()).execute().await?;
@@ -68,7 +68,7 @@ fn number(hosts: &[&Host]) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn change(
+pub(super) fn change(
     host: &Host,
     work: impl AsyncFnOnce(rtnetlink::Handle, Network) -> anyhow::Result<()> + Send + 'static,
 ) -> anyhow::Result<()> {

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use cryprq_tests::lab::{Host, Identity, until};
 use cryprq_tests::seams::SystemRandom;
 use net::stream::Inbound;
-use net::swarm::{Guests, Net, NetConfig, NetEvent, Tcp};
+use net::swarm::{Guests, Net, NetConfig, NetEvent, Serve, Tcp};
 use net::{Multiaddr, peer_id};
 use node::drops::DropCounters;
 use node::pairing::{Answer, Asker, DEFAULT_LIFETIME, HostName, Inviter, Ipv4Rules, Joiner, Now, Standing, Ticket};
@@ -41,6 +41,9 @@ fn play<T: Send + 'static>(
                 port: 41820,
                 udp: UdpOptions::default(),
                 tcp: Tcp::Listen,
+                relays: vec![],
+                serve: Serve::Nobody,
+                advertise: vec![],
                 inner: vec![],
                 inbound: Arc::new(Inbound::new(Arc::clone(&drops))),
                 drops,

@@ -1,6 +1,7 @@
 //! The sending side: a bounded queue that drops its oldest frames, drained by one task.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use tokio::sync::Notify;
 
 use super::DATA;
 use crate::plane::{Carrier, PeerStats};
+use crate::swarm::Substreams;
 
 /// Several reads of a device with segmentation offload, each of up to four super-packets; what waits is bounded by
 /// [`MAX_WAIT`] as well.
@@ -25,6 +27,8 @@ const REOPEN_AFTER: Duration = Duration::from_millis(200);
 pub struct StreamCarrier {
     queue: Mutex<Queue>,
     ready: Notify,
+    /// Another connection serves the peer better than that of the open substream.
+    moved: AtomicBool,
     stats: Arc<PeerStats>,
     clock: fn() -> Time,
 }
@@ -46,7 +50,7 @@ struct Queued {
 impl StreamCarrier {
     /// A carrier whose frames go nowhere until the swarm drives it.
     pub fn new(stats: Arc<PeerStats>, clock: fn() -> Time) -> Self {
-        Self { queue: Mutex::default(), ready: Notify::new(), stats, clock }
+        Self { queue: Mutex::default(), ready: Notify::new(), moved: AtomicBool::new(false), stats, clock }
     }
 
     /// Where the peer's drops are counted.
@@ -63,8 +67,13 @@ impl StreamCarrier {
         }
     }
 
+    /// Goes on with a new substream: on the connection that is the best one by now.
+    pub(crate) fn move_over(&self) {
+        self.moved.store(true, Ordering::Relaxed);
+    }
+
     /// Opens a substream whenever there is something to send, and writes all that is queued in one write.
-    pub(crate) async fn run(self: Arc<Self>, peer: PeerId, mut control: libp2p_stream::Control) {
+    pub(crate) async fn run(self: Arc<Self>, peer: PeerId, substreams: Substreams) {
         let mut stream: Option<Stream> = None;
         let mut buffer = Vec::new();
         let mut held_up = false;
@@ -76,8 +85,12 @@ impl StreamCarrier {
                     break;
                 }
                 let started = (self.clock)();
+                if self.moved.swap(false, Ordering::Relaxed) {
+                    // The peer reads its newest substream alone; dropping the older one frees it there too.
+                    stream = None;
+                }
                 if stream.is_none() {
-                    stream = control.open_stream(peer, DATA).await.ok();
+                    stream = substreams.open(peer, DATA).await.ok();
                 }
                 let Some(open) = &mut stream else {
                     self.stats.drops().add(DropReason::OutNoPath, frames);
@@ -155,7 +168,7 @@ impl Carrier for StreamCarrier {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::sync::atomic::AtomicU64;
 
     use node::epoch::{Cipher, EpochId, EpochState, Limits, Sealer};
     use node::handshake::{Negotiated, PaddingMode, ReceiverIndex};

@@ -6,22 +6,30 @@ use std::time::Duration;
 use libp2p::connection_limits::{self, ConnectionLimits};
 use libp2p::identity::Keypair;
 use libp2p::swarm::NetworkBehaviour;
-use libp2p::{Swarm, SwarmBuilder, identify, noise, ping, tcp, yamux};
+use libp2p::swarm::behaviour::toggle::Toggle;
+use libp2p::{PeerId, Swarm, SwarmBuilder, identify, noise, ping, relay, tcp, yamux};
 use node::time::Time;
 
-use super::NetError;
-use super::admission::{Gate, GateEvent, Members, MembersOnly};
+use super::admission::{Circle, Gate, GateEvent, Members, MembersOnly};
 use super::resolver::name_servers;
+use super::streams::{Arrived, Streams};
+use super::{NetError, Serve};
 use crate::quic;
 
 const PENDING: u32 = 64;
-const PER_PEER: u32 = 4;
+/// Both sides dial, directly and by relay, and each may dial once more before the older connection is gone.
+const PER_PEER: u32 = 8;
 const TOTAL: u32 = 4096;
 const PING: Duration = Duration::from_secs(15);
 const DIAL: Duration = Duration::from_secs(10);
 /// Members stay connected, guests have their own time, anybody else is closed at once. So nothing is closed for being
 /// idle.
 const NEVER: Duration = Duration::from_secs(u32::MAX as u64);
+/// What a relay that we are carries (docs/config.md, `relay.serve`): circuits at a time, of these of one peer's, and how
+/// long one may last. Bytes are not counted.
+const CIRCUITS: usize = 16;
+const CIRCUITS_PER_PEER: usize = 2;
+const CIRCUIT: Duration = Duration::from_secs(12 * 3600);
 /// The share of the machine's memory past which no connection is taken.
 const MEMORY_SHARE: f64 = 0.9;
 
@@ -33,7 +41,9 @@ pub(super) struct Behaviour {
     memory: libp2p::memory_connection_limits::Behaviour,
     identify: MembersOnly<identify::Behaviour>,
     ping: MembersOnly<ping::Behaviour>,
-    pub(super) stream: MembersOnly<libp2p_stream::Behaviour>,
+    pub(super) streams: MembersOnly<Streams>,
+    relay_client: MembersOnly<relay::client::Behaviour>,
+    relay_server: Toggle<MembersOnly<relay::Behaviour>>,
 }
 
 /// The only news that the task needs.
@@ -41,6 +51,8 @@ pub(super) struct Behaviour {
 pub(super) enum Event {
     Gate(GateEvent),
     Ping(ping::Event),
+    Stream(Arrived),
+    Relay(relay::client::Event),
     Other,
 }
 
@@ -56,14 +68,26 @@ impl From<ping::Event> for Event {
     }
 }
 
-impl From<identify::Event> for Event {
-    fn from(_: identify::Event) -> Self {
+impl From<Arrived> for Event {
+    fn from(arrived: Arrived) -> Self {
+        Self::Stream(arrived)
+    }
+}
+
+impl From<relay::client::Event> for Event {
+    fn from(event: relay::client::Event) -> Self {
+        Self::Relay(event)
+    }
+}
+
+impl From<relay::Event> for Event {
+    fn from(_: relay::Event) -> Self {
         Self::Other
     }
 }
 
-impl From<()> for Event {
-    fn from((): ()) -> Self {
+impl From<identify::Event> for Event {
+    fn from(_: identify::Event) -> Self {
         Self::Other
     }
 }
@@ -74,8 +98,15 @@ impl From<Infallible> for Event {
     }
 }
 
-pub(super) fn swarm(quic: quic::Config) -> Result<Swarm<Behaviour>, NetError> {
-    let (identity, clock) = (quic.identity.clone(), quic.clock);
+/// What the control protocols are made with.
+pub(super) struct Control {
+    pub(super) members: Members,
+    pub(super) serve: Serve,
+    pub(super) clock: fn() -> Time,
+}
+
+pub(super) fn swarm(quic: quic::Config, control: Control) -> Result<Swarm<Behaviour>, NetError> {
+    let identity = quic.identity.clone();
     let quic = quic::Transport::new(quic).map_err(|error| NetError::Transport("QUIC", error.to_string()))?;
     let failed = |what: &'static str| move |error: String| NetError::Transport(what, error);
     let (servers, options) = name_servers();
@@ -86,7 +117,9 @@ pub(super) fn swarm(quic: quic::Config) -> Result<Swarm<Behaviour>, NetError> {
         .with_other_transport(|_| quic)
         .map_err(|never| match never {})?
         .with_dns_config(servers, options)
-        .with_behaviour(|key| behaviour(key, clock))
+        .with_relay_client(noise::Config::new, yamux::Config::default)
+        .map_err(|error| failed("relay")(error.to_string()))?
+        .with_behaviour(|key, relay| behaviour(key, relay, control))
         .map_err(|error| failed("control")(error.to_string()))?
         .with_swarm_config(|config| config.with_idle_connection_timeout(NEVER).with_smart_dial())
         .with_connection_timeout(DIAL)
@@ -94,7 +127,8 @@ pub(super) fn swarm(quic: quic::Config) -> Result<Swarm<Behaviour>, NetError> {
     Ok(swarm)
 }
 
-fn behaviour(key: &Keypair, clock: fn() -> Time) -> Behaviour {
+fn behaviour(key: &Keypair, relay_client: relay::client::Behaviour, control: Control) -> Behaviour {
+    let Control { members, serve, clock } = control;
     let limits = ConnectionLimits::default()
         .with_max_pending_incoming(Some(PENDING))
         .with_max_pending_outgoing(Some(PENDING))
@@ -104,14 +138,33 @@ fn behaviour(key: &Keypair, clock: fn() -> Time) -> Behaviour {
     // What a peer says of itself is not kept: only addresses that the daemon names are dialled.
     let identify = identify::Config::new("/cryprq/1".into(), key.public()).with_hide_listen_addrs(true);
     let identify = identify.with_cache_size(0);
-    let members = Members::default();
     let ping = ping::Behaviour::new(ping::Config::new().with_interval(PING));
+    let all = Circle::PeersAndRelays;
+    let relay_server = match serve {
+        Serve::Peers => Some(MembersOnly::new(relay_server(key.public().to_peer_id()), members.clone(), Circle::Peers)),
+        Serve::Nobody => None,
+    };
     Behaviour {
         gate: Gate::new(members.clone(), clock),
         limits: connection_limits::Behaviour::new(limits),
         memory: libp2p::memory_connection_limits::Behaviour::with_max_percentage(MEMORY_SHARE),
-        identify: MembersOnly::new(identify::Behaviour::new(identify), members.clone()),
-        ping: MembersOnly::new(ping, members.clone()),
-        stream: MembersOnly::new(libp2p_stream::Behaviour::new(), members),
+        identify: MembersOnly::new(identify::Behaviour::new(identify), members.clone(), all),
+        ping: MembersOnly::new(ping, members.clone(), all),
+        streams: MembersOnly::new(Streams::new(), members.clone(), Circle::Peers),
+        relay_client: MembersOnly::new(relay_client, members, all),
+        relay_server: relay_server.into(),
     }
+}
+
+/// Reservations of peers, and circuits between them. Who may connect is decided before.
+fn relay_server(own: PeerId) -> relay::Behaviour {
+    let config = relay::Config {
+        max_circuits: CIRCUITS,
+        // libp2p lets one more in than it is told.
+        max_circuits_per_peer: CIRCUITS_PER_PEER - 1,
+        max_circuit_duration: CIRCUIT,
+        max_circuit_bytes: 0,
+        ..relay::Config::default()
+    };
+    relay::Behaviour::new(own, config)
 }

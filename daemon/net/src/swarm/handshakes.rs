@@ -11,7 +11,7 @@ use node::tunnel::{AttemptId, Close};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::NetEvent;
+use super::{NetEvent, Substreams};
 
 /// The protocol of handshake substreams.
 pub(super) const TUNNEL: StreamProtocol = StreamProtocol::new("/cryprq/tunnel/1");
@@ -36,11 +36,11 @@ impl Handshakes {
     }
 
     /// Opens a substream of ours.
-    pub(super) fn open(&mut self, key: PeerKey, peer: PeerId, attempt: AttemptId, mut control: libp2p_stream::Control) {
+    pub(super) fn open(&mut self, key: PeerKey, peer: PeerId, attempt: AttemptId, substreams: Substreams) {
         let (messages, queue) = mpsc::channel(QUEUE);
         let events = self.events.clone();
         let task = tokio::spawn(async move {
-            match control.open_stream(peer, TUNNEL).await {
+            match substreams.open(peer, TUNNEL).await {
                 Ok(stream) => {
                     let _ = events.send(NetEvent::HandshakeOpened { peer: key, attempt }).await;
                     run(stream, key, attempt, queue, events).await;

@@ -1,20 +1,27 @@
 //! The libp2p swarm: one for the daemon's whole life.
 //!
 //! It listens, dials the wanted peers for ever, carries handshakes on `/cryprq/tunnel/1`, hands data substreams to
-//! [`crate::stream`], and lets strangers in as far as pairing needs it (`/cryprq/pair/1`). The task never awaits the
+//! [`crate::stream`], keeps reservations with relays and is one if that is wanted, and lets strangers in as far as pairing
+//! needs it (`/cryprq/pair/1`). The task never awaits the
 //! daemon: what it has to say waits in a bounded queue.
 
 mod admission;
 mod behaviour;
+mod connections;
 mod dialer;
 mod handshakes;
+mod links;
 mod listeners;
 mod pairing;
+mod relaying;
+mod relays;
 mod resolver;
+mod streams;
 mod task;
 
 pub use admission::Guests;
 pub use pairing::PairStream;
+pub(crate) use streams::Substreams;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -50,6 +57,12 @@ pub struct NetConfig {
     pub udp: UdpOptions,
     /// Whether to listen on TCP as well.
     pub tcp: Tcp,
+    /// Relays to keep a reservation with, each with its PeerId.
+    pub relays: Vec<Multiaddr>,
+    /// Whether we are a relay ourselves.
+    pub serve: Serve,
+    /// Where a relay that we are can be reached besides the addresses that it listens on.
+    pub advertise: Vec<Multiaddr>,
     /// Inner addresses, which are never dialled: the tunnel must not run through itself.
     pub inner: Vec<IpNet>,
     /// Where received frames go.
@@ -67,6 +80,15 @@ pub enum Tcp {
     Listen,
     /// It does not.
     Off,
+}
+
+/// Whom the swarm relays for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Serve {
+    /// Its own peers, between each other.
+    Peers,
+    /// Nobody.
+    Nobody,
 }
 
 /// A swarm that could not be made.
@@ -102,7 +124,7 @@ pub enum NetEvent {
         connection: ConnectionId,
         /// Who dialled.
         dialled: Dialled,
-        /// The other end.
+        /// The other end. By way of a relay it is the relay's address, its PeerId and `/p2p-circuit`.
         address: Multiaddr,
     },
     /// A connection is gone.
@@ -111,6 +133,18 @@ pub enum NetEvent {
         peer: PeerKey,
         /// Its number.
         connection: ConnectionId,
+    },
+    /// A relay keeps a place for us.
+    Reserved {
+        /// The relay's address, with its PeerId.
+        relay: Multiaddr,
+    },
+    /// A relay keeps no place for us any more, or none at all; it is asked again.
+    Unreserved {
+        /// The relay's address, with its PeerId.
+        relay: Multiaddr,
+        /// Why.
+        error: String,
     },
     /// A wanted peer could not be reached; it is tried again.
     DialFailed {
@@ -123,7 +157,7 @@ pub enum NetEvent {
     HandshakeIncoming {
         /// Who.
         peer: PeerKey,
-        /// The peer's newest connection: `libp2p-stream` does not say which one brought the substream.
+        /// The connection that brought it.
         connection: ConnectionId,
         /// Its odd number.
         attempt: AttemptId,

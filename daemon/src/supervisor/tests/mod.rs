@@ -13,7 +13,7 @@ use cryprq_ipc_proto::json::read_request;
 use cryprq_ipc_proto::message::Reply;
 use net::plane::{Device, PlaneParts};
 use net::stream::Inbound;
-use net::swarm::{NetConfig, Tcp};
+use net::swarm::{NetConfig, Serve, Tcp};
 use node::drops::DropCounters;
 use node::secret::{HeapStore, SecretKey32, SecretSlot, StoreError, StoredSecret};
 use os::udp::UdpOptions;
@@ -98,6 +98,9 @@ async fn daemon_with(folder: &Path, config: &str, host: Oddities) -> anyhow::Res
         port: 0,
         udp: UdpOptions::default(),
         tcp: Tcp::Off,
+        relays: vec![],
+        serve: Serve::Nobody,
+        advertise: vec![],
         inner: Vec::new(),
         inbound: Arc::clone(&inbound),
         drops: Arc::clone(&drops),

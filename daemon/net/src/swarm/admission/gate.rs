@@ -15,7 +15,7 @@ use libp2p::{Multiaddr, PeerId, Stream};
 use node::time::Time;
 
 use super::handler::{Accepts, News, Open, PairHandler};
-use super::members::Members;
+use super::members::{Circle, Members};
 use crate::address::ip_of;
 
 /// Connections of strangers at a time.
@@ -161,8 +161,11 @@ impl Gate {
     }
 
     fn receive(&mut self, connection: ConnectionId, peer: PeerId, remote: &Multiaddr) -> Result<Accepts, Refused> {
-        if self.members.contains(&peer) {
+        if self.members.contains(&peer, Circle::Peers) {
             return Ok(Accepts::All);
+        }
+        if self.members.contains(&peer, Circle::PeersAndRelays) {
+            return Ok(Accepts::None);
         }
         if self.guests == Guests::Refuse {
             return Err(Refused("not a peer"));
@@ -191,7 +194,8 @@ impl Gate {
 
     /// Whom we may dial.
     fn may_dial(&self, peer: &PeerId) -> Result<(), Refused> {
-        if self.members.contains(peer) || self.inviter == Some(*peer) { Ok(()) } else { Err(Refused("not a peer")) }
+        let known = self.members.contains(peer, Circle::PeersAndRelays) || self.inviter == Some(*peer);
+        if known { Ok(()) } else { Err(Refused("neither a peer nor a relay of relay.use")) }
     }
 
     fn close_where(&mut self, over: impl Fn(&Visit) -> bool) {
@@ -262,10 +266,13 @@ impl NetworkBehaviour for Gate {
         _: PortUse,
     ) -> Result<THandler<Self>, ConnectionDenied> {
         self.may_dial(&peer).map_err(ConnectionDenied::new)?;
-        if self.members.contains(&peer) {
+        if self.members.contains(&peer, Circle::Peers) {
             return Ok(PairHandler::new(Accepts::All));
         }
-        self.visits.insert(connection, Visit { peer, kind: Visitor::Inviter });
+        // A relay's connection is no visit; but one that we join is asked on a connection for that.
+        if self.inviter == Some(peer) {
+            self.visits.insert(connection, Visit { peer, kind: Visitor::Inviter });
+        }
         Ok(PairHandler::new(Accepts::None))
     }
 

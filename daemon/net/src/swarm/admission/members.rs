@@ -13,24 +13,50 @@ use libp2p::swarm::{
 };
 use libp2p::{Multiaddr, PeerId};
 
-/// The members. All behaviours of one swarm share it, and are asked about a new connection in one go.
+/// The members, and the relays that we use. All behaviours of one swarm share it, and are asked about a new connection in
+/// one go.
 #[derive(Clone, Default)]
-pub(crate) struct Members(Arc<Mutex<BTreeSet<PeerId>>>);
+pub(crate) struct Members(Arc<Mutex<Table>>);
+
+#[derive(Default)]
+struct Table {
+    peers: BTreeSet<PeerId>,
+    relays: BTreeSet<PeerId>,
+}
+
+/// On whose connections a behaviour exists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Circle {
+    /// On those of peers.
+    Peers,
+    /// On those of relays that are no peers too: they carry circuits for us and nothing else.
+    PeersAndRelays,
+}
 
 impl Members {
+    /// A table without peers yet, that knows the relays which we use.
+    pub(crate) fn new(relays: impl IntoIterator<Item = PeerId>) -> Self {
+        let table = Table { peers: BTreeSet::new(), relays: relays.into_iter().collect() };
+        Self(Arc::new(Mutex::new(table)))
+    }
+
     pub(super) fn insert(&self, peer: PeerId) {
-        self.lock().insert(peer);
+        self.lock().peers.insert(peer);
     }
 
     pub(super) fn remove(&self, peer: &PeerId) -> bool {
-        self.lock().remove(peer)
+        self.lock().peers.remove(peer)
     }
 
-    pub(super) fn contains(&self, peer: &PeerId) -> bool {
-        self.lock().contains(peer)
+    pub(crate) fn contains(&self, peer: &PeerId, circle: Circle) -> bool {
+        let table = self.lock();
+        match circle {
+            Circle::Peers => table.peers.contains(peer),
+            Circle::PeersAndRelays => table.peers.contains(peer) || table.relays.contains(peer),
+        }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeSet<PeerId>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Table> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -39,16 +65,17 @@ impl Members {
 pub(crate) struct MembersOnly<B> {
     inner: B,
     members: Members,
+    circle: Circle,
     connections: BTreeMap<ConnectionId, PeerId>,
 }
 
 impl<B> MembersOnly<B> {
-    pub(crate) fn new(inner: B, members: Members) -> Self {
-        Self { inner, members, connections: BTreeMap::new() }
+    pub(crate) fn new(inner: B, members: Members, circle: Circle) -> Self {
+        Self { inner, members, circle, connections: BTreeMap::new() }
     }
 
-    pub(crate) fn inner(&self) -> &B {
-        &self.inner
+    pub(crate) fn inner_mut(&mut self) -> &mut B {
+        &mut self.inner
     }
 }
 
@@ -72,7 +99,7 @@ impl<B: NetworkBehaviour> NetworkBehaviour for MembersOnly<B> {
         local: &Multiaddr,
         remote: &Multiaddr,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        if !self.members.contains(&peer) {
+        if !self.members.contains(&peer, self.circle) {
             return Ok(Either::Right(dummy::ConnectionHandler));
         }
         let handler = self.inner.handle_established_inbound_connection(connection, peer, local, remote)?;
@@ -98,7 +125,7 @@ impl<B: NetworkBehaviour> NetworkBehaviour for MembersOnly<B> {
         role: Endpoint,
         port_use: PortUse,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        if !self.members.contains(&peer) {
+        if !self.members.contains(&peer, self.circle) {
             return Ok(Either::Right(dummy::ConnectionHandler));
         }
         let handler = self.inner.handle_established_outbound_connection(connection, peer, address, role, port_use)?;

@@ -2,7 +2,8 @@
 //!
 //! * [`Gate`] lets members in, and guests as far as pairing needs it: strangers while a ticket is kept, and the inviter
 //!   that we join. It carries `/cryprq/pair/1`, the only protocol that a guest's connection has.
-//! * [`MembersOnly`] keeps every other protocol off the connections of guests.
+//! * [`MembersOnly`] keeps every other protocol off the connections of guests, and all but what a relay needs off those of
+//!   relays that are no peers.
 //!
 //! A connection stays what it was when it was made: who becomes a member by pairing connects anew.
 
@@ -12,4 +13,4 @@ mod members;
 
 pub use gate::Guests;
 pub(super) use gate::{Gate, GateEvent, Opened};
-pub(super) use members::{Members, MembersOnly};
+pub(super) use members::{Circle, Members, MembersOnly};

@@ -1,0 +1,145 @@
+//! What the swarm's task does with connections as they come and go.
+
+use libp2p::core::ConnectedPoint;
+use libp2p::swarm::ConnectionId as SwarmConnection;
+use libp2p::{Multiaddr, PeerId, Stream, ping};
+use node::tunnel::ConnectionId;
+use tokio::sync::oneshot;
+
+use super::NetEvent;
+use super::dialer::Dialer;
+use super::handshakes::TUNNEL;
+use super::relays::Relays;
+use super::streams::Arrived;
+use super::task::{Task, random};
+use crate::stream::read_frames;
+
+impl Task {
+    pub(super) fn pinged(&mut self, ping: ping::Event) {
+        match ping.result {
+            Ok(time) => {
+                for older in self.connections.replaced_by(ping.connection) {
+                    let _ = self.swarm.close_connection(older);
+                }
+                self.proven(ping.peer, ping.connection);
+                if let Some(peer) = self.peers.get(&ping.peer).filter(|peer| peer.best == Some(ping.connection)) {
+                    self.outbox.push_back(NetEvent::RoundTrip { peer: peer.key, time });
+                }
+            }
+            // TCP alone would hold a connection into the void for a quarter of an hour, and new substreams with it.
+            Err(ping::Failure::Timeout | ping::Failure::Other { .. }) => {
+                let _ = self.swarm.close_connection(ping.connection);
+            }
+            Err(ping::Failure::Unsupported) => {}
+        }
+    }
+
+    pub(super) fn connected(&mut self, id: PeerId, connection: SwarmConnection, endpoint: &ConnectedPoint) {
+        if self.gate().is_visit(connection) {
+            if endpoint.is_dialer() && self.pairings.asked(&id).is_some() {
+                self.gate().open(id, connection);
+            }
+            return;
+        }
+        if self.peers.contains_key(&id) {
+            self.connections.insert(id, connection, endpoint);
+            self.dialer.connected(&id, (self.clock)());
+            if !endpoint.is_relayed() {
+                self.relays.connected(&id, (self.clock)());
+            }
+            self.settle(id);
+        }
+    }
+
+    /// Closes every connection to a peer and dials no more.
+    pub(super) fn say_farewell(&mut self, done: oneshot::Sender<()>) {
+        self.dialer = Dialer::default();
+        self.relays = Relays::default();
+        for peer in self.peers.keys() {
+            // An error means that there is no connection to close.
+            let _ = self.swarm.disconnect_peer_id(*peer);
+        }
+        self.farewell = Some(done).filter(|_| !self.connections.is_empty());
+    }
+
+    pub(super) fn disconnected(&mut self, id: PeerId, connection: SwarmConnection) {
+        let Some((_, number)) = self.connections.remove(connection) else {
+            // A visit. Ours to an inviter is paid again until the join is over.
+            if self.pairings.asked(&id).is_some() {
+                self.dialer.failed(&id, (self.clock)(), random());
+            }
+            return;
+        };
+        if self.connections.is_empty() {
+            // Who waits for the end hears it when this is dropped.
+            self.farewell = None;
+        }
+        if let Some((peer, connection)) = self.peers.get(&id).zip(number) {
+            self.outbox.push_back(NetEvent::ConnectionDown { peer: peer.key, connection });
+        }
+        if !self.connections.any(&id) {
+            self.dialer.disconnected(&id, (self.clock)(), random());
+        }
+        self.settle(id);
+    }
+
+    fn proven(&mut self, id: PeerId, connection: SwarmConnection) {
+        self.connections.prove(connection);
+        self.settle(id);
+    }
+
+    /// Tells of connections that count from now on, and lets substreams follow the best one.
+    fn settle(&mut self, id: PeerId) {
+        let news = self.connections.newly_counting(&id);
+        let best = self.connections.best(&id).map(|best| best.swarm);
+        self.swarm.behaviour_mut().streams.inner_mut().prefer(id, best);
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        for (connection, known) in news {
+            let (dialled, address) = (known.dialled, other_end(&known.endpoint));
+            self.outbox.push_back(NetEvent::ConnectionUp { peer: peer.key, connection, dialled, address });
+        }
+        if peer.best != best {
+            peer.best = best;
+            peer.carrier.move_over();
+            peer.carrier.set_open(best.is_some());
+        }
+    }
+
+    pub(super) fn on_stream(&mut self, arrived: Arrived) {
+        let Arrived { peer, connection, protocol, stream } = arrived;
+        self.proven(peer, connection);
+        // Dropping the stream resets it: nothing is read from who is not in the table.
+        let Some(number) = self.connections.number(connection).filter(|_| self.peers.contains_key(&peer)) else {
+            return;
+        };
+        if protocol == TUNNEL { self.on_tunnel_stream(peer, number, stream) } else { self.on_data_stream(peer, stream) }
+    }
+
+    fn on_tunnel_stream(&mut self, id: PeerId, connection: ConnectionId, stream: Stream) {
+        let Some(key) = self.peers.get(&id).map(|peer| peer.key) else { return };
+        let attempt = self.handshakes.next_incoming();
+        self.outbox.push_back(NetEvent::HandshakeIncoming { peer: key, connection, attempt });
+        self.handshakes.accept(key, attempt, stream);
+    }
+
+    fn on_data_stream(&mut self, id: PeerId, stream: Stream) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let (slot, stats, inbound) = (peer.slot, peer.carrier.stats(), std::sync::Arc::clone(&self.inbound));
+        let reader = tokio::spawn(async move {
+            if let Err(error) = read_frames(stream, slot, &stats, &inbound).await {
+                tracing::debug!(%error, "a data substream ended");
+            }
+        });
+        if let Some(older) = peer.reader.replace(reader) {
+            older.abort();
+        }
+    }
+}
+
+/// Where the other end is. Of a circuit that came in only the relay's address is known.
+fn other_end(endpoint: &ConnectedPoint) -> Multiaddr {
+    match endpoint {
+        ConnectedPoint::Listener { local_addr, .. } if endpoint.is_relayed() => local_addr.clone(),
+        ConnectedPoint::Listener { .. } | ConnectedPoint::Dialer { .. } => endpoint.get_remote_address().clone(),
+    }
+}

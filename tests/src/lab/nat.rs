@@ -1,0 +1,166 @@
+//! A made-up internet: hosts on a switch, and hosts behind routers that translate addresses.
+
+use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use anyhow::Context;
+use ipnet::IpNet;
+use rtnetlink::{LinkBridge, LinkUnspec, RouteMessageBuilder};
+
+use super::Host;
+use super::wire::{WIRE, cable, change};
+
+/// The bridge of a switch or of a router's inner network.
+const BRIDGE: &str = "bridge";
+
+/// How a router translates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Nat {
+    /// A source keeps its port, whoever it speaks to, if nobody has it yet; only who was spoken to may answer.
+    Cone,
+    /// Each destination sees another port.
+    Symmetric,
+    /// As [`Nat::Cone`], and UDP does not pass.
+    UdpBlocked,
+    /// As [`Nat::Cone`], but UDP that comes for port 41820 is passed to the first host.
+    Forwarding,
+}
+
+/// The switch that everybody is connected to, 203.0.113.0/24.
+pub struct Internet {
+    switch: Host,
+    ports: AtomicU8,
+}
+
+/// A router, with a switch for the hosts behind it.
+pub struct Router {
+    host: Host,
+    number: u8,
+    hosts: AtomicU8,
+}
+
+impl Internet {
+    /// An internet without anybody, or `None` with a line that says what this machine lacks.
+    ///
+    /// # Errors
+    /// What the kernel refuses.
+    pub fn new() -> anyhow::Result<Option<Self>> {
+        let switch = match Host::new() {
+            Ok(host) => host,
+            Err(error) => {
+                println!("skipped: networks behind NAT: {error:#}");
+                return Ok(None);
+            }
+        };
+        if switch.firewall("list ruleset")?.is_none() {
+            println!("skipped: networks behind NAT: this machine has no nft");
+            return Ok(None);
+        }
+        bridge(&switch, None)?;
+        Ok(Some(Self { switch, ports: AtomicU8::new(0) }))
+    }
+
+    /// A host with the address 203.0.113.`number`.
+    ///
+    /// # Errors
+    /// What the kernel refuses.
+    pub fn host(&self, number: u8) -> anyhow::Result<Host> {
+        let host = Host::new()?;
+        plug(&self.switch, self.ports.fetch_add(1, Ordering::Relaxed), &host)?;
+        address(&host, format!("203.0.113.{number}/24").parse()?, None)?;
+        Ok(host)
+    }
+
+    /// A router with the address 203.0.113.`number`, and 10.`number`.0.0/24 behind it.
+    ///
+    /// # Errors
+    /// What the kernel refuses.
+    pub fn router(&self, number: u8, nat: Nat) -> anyhow::Result<Router> {
+        let host = self.host(number)?;
+        bridge(&host, Some(format!("10.{number}.0.1/24").parse()?))?;
+        host.run(|| std::fs::write("/proc/sys/net/ipv4/ip_forward", "1"))?;
+        let router = Router { host, number, hosts: AtomicU8::new(0) };
+        router.translate(nat)?;
+        Ok(router)
+    }
+}
+
+impl Router {
+    /// A host behind it: 10.N.0.2, then .3 and so on.
+    ///
+    /// # Errors
+    /// What the kernel refuses.
+    pub fn host(&self) -> anyhow::Result<Host> {
+        let port = self.hosts.fetch_add(1, Ordering::Relaxed);
+        let host = Host::new()?;
+        plug(&self.host, port, &host)?;
+        let number = self.number;
+        let own = format!("10.{number}.0.{}/24", port + 2).parse()?;
+        address(&host, own, Some(Ipv4Addr::new(10, number, 0, 1)))?;
+        Ok(host)
+    }
+
+    /// Translates in another way from now on. What it knew of connections stays with the kernel.
+    ///
+    /// # Errors
+    /// What `nft` refuses.
+    pub fn translate(&self, nat: Nat) -> anyhow::Result<()> {
+        self.host.firewall(&self.rules(nat))?.context("no nft")
+    }
+
+    /// Nothing unasked comes in, neither to the hosts nor to the router itself: an early packet for it would take the
+    /// mapping that a host's answer needs.
+    fn rules(&self, nat: Nat) -> String {
+        let masquerade = if nat == Nat::Symmetric { "masquerade random,fully-random" } else { "masquerade" };
+        let udp = if nat == Nat::UdpBlocked { "meta l4proto udp drop;" } else { "" };
+        let first = format!("10.{}.0.2", self.number);
+        let forward = match nat {
+            Nat::Forwarding => format!("iifname {WIRE} udp dport 41820 dnat to {first};"),
+            Nat::Cone | Nat::Symmetric | Nat::UdpBlocked => String::new(),
+        };
+        format!(
+            "table ip nat; delete table ip nat; table ip nat {{ \
+             chain before {{ type nat hook prerouting priority dstnat; {forward} }}; \
+             chain after {{ type nat hook postrouting priority srcnat; oifname {WIRE} {masquerade}; }}; \
+             chain own {{ type filter hook input priority filter; iifname {WIRE} meta l4proto {{ udp, tcp }} ct state new drop; }}; \
+             chain pass {{ type filter hook forward priority filter; {udp} ct status dnat accept; \
+             iifname {WIRE} ct state new drop; }}; }}"
+        )
+    }
+}
+
+/// Makes the bridge of a host that is a switch, or has one.
+fn bridge(host: &Host, own: Option<IpNet>) -> anyhow::Result<()> {
+    change(host, async move |handle, network| {
+        handle.link().add(LinkBridge::new(BRIDGE).up().build()).execute().await?;
+        let index = network.index_of(BRIDGE).await?.context("no bridge")?;
+        if let Some(own) = own {
+            network.add_address(index, own).await?;
+        }
+        Ok(())
+    })
+}
+
+/// Plugs a host into a switch.
+fn plug(switch: &Host, port: u8, host: &Host) -> anyhow::Result<()> {
+    let port = format!("port{port}");
+    cable(switch, &port, host)?;
+    change(switch, async move |handle, network| {
+        let bridge = network.index_of(BRIDGE).await?.context("no bridge")?;
+        let port = network.index_of(&port).await?.context("no port")?;
+        Ok(handle.link().set(LinkUnspec::new_with_index(port).controller(bridge).up().build()).execute().await?)
+    })
+}
+
+fn address(host: &Host, own: IpNet, gateway: Option<Ipv4Addr>) -> anyhow::Result<()> {
+    change(host, async move |handle, network| {
+        let index = network.index_of(WIRE).await?.context("no outer link")?;
+        network.set_up(index, 1500).await?;
+        network.add_address(index, own).await?;
+        if let Some(gateway) = gateway {
+            let route = RouteMessageBuilder::<Ipv4Addr>::new().gateway(gateway).build();
+            handle.route().add(route).execute().await?;
+        }
+        Ok(())
+    })
+}

@@ -22,6 +22,7 @@ pub mod handshake;
 pub mod offload;
 pub mod packet;
 pub mod pairing;
+pub mod path;
 pub mod peer_key;
 pub mod receiver;
 pub mod router;

@@ -1,6 +1,7 @@
 //! The receiving loop's table: receiver index → peer and [`Opener`].
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::drops::DropReason;
@@ -16,11 +17,8 @@ use crate::time::Time;
 pub enum Origin {
     /// A stream, whose transport proved the peer.
     Stream(PeerSlot),
-    /// A datagram.
-    Udp {
-        /// Whether it came from the peer's validated endpoint.
-        validated: bool,
-    },
+    /// A datagram that came from here.
+    Udp(SocketAddr),
 }
 
 /// Whether a frame was the first that opened on its epoch; the tunnel learns from it (protocol.md 8).
@@ -32,6 +30,20 @@ pub enum Arrival {
     Later,
 }
 
+/// What an authentic frame says about where its sender is (7.6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whereabouts {
+    /// Nothing new.
+    Known,
+    /// A data frame newer than all before it came by UDP from another address than the validated one.
+    Moved {
+        /// Its counter.
+        counter: u64,
+    },
+    /// While a move is proposed, something newer than the frame that proposed it came from the validated address.
+    Stayed,
+}
+
 /// An authentic frame.
 #[derive(Debug)]
 pub struct Received<'f> {
@@ -41,6 +53,8 @@ pub struct Received<'f> {
     pub epoch: EpochId,
     /// Whether it was the epoch's first.
     pub arrival: Arrival,
+    /// Where its sender is.
+    pub whereabouts: Whereabouts,
     /// What it holds; an inner packet that must be dropped counts for liveness all the same.
     pub content: Result<Content<'f>, DropReason>,
 }
@@ -58,31 +72,71 @@ pub enum Content<'f> {
     ProbeAck([u8; 8]),
 }
 
+/// What is held against the address that a datagram came from (7.4, 7.6).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Trust {
+    /// The peer's validated endpoint.
+    pub endpoint: Option<SocketAddr>,
+    /// The epoch and counter of the frame that proposes another one.
+    pub proposed: Option<(EpochId, u64)>,
+}
+
 struct Entry {
     slot: PeerSlot,
     opener: Opener,
+    trust: Trust,
+}
+
+/// What belongs to one peer.
+#[derive(Default)]
+struct Peer {
+    trust: Trust,
+    /// Of its epochs: a handful.
+    indices: Vec<u32>,
 }
 
 /// All epochs that one loop receives on. It owns the openers, so no lock is taken for a frame.
 #[derive(Default)]
 pub struct Receiver {
     entries: HashMap<u32, Entry>,
+    peers: BTreeMap<PeerSlot, Peer>,
 }
 
 impl Receiver {
     /// Takes an opener; from now on its frames are opened.
     pub fn install(&mut self, slot: PeerSlot, opener: Opener) {
-        self.entries.insert(opener.index().get(), Entry { slot, opener });
+        let index = opener.index();
+        self.remove(index);
+        let peer = self.peers.entry(slot).or_default();
+        peer.indices.push(index.get());
+        self.entries.insert(index.get(), Entry { slot, opener, trust: peer.trust });
+    }
+
+    /// Says where a peer's datagrams are expected to come from, now and on epochs to come.
+    pub fn set_trust(&mut self, slot: PeerSlot, trust: Trust) {
+        let peer = self.peers.entry(slot).or_default();
+        peer.trust = trust;
+        for index in &peer.indices {
+            if let Some(entry) = self.entries.get_mut(index) {
+                entry.trust = trust;
+            }
+        }
     }
 
     /// Erases the key behind `index`; whether there was one.
     pub fn remove(&mut self, index: ReceiverIndex) -> bool {
-        self.entries.remove(&index.get()).is_some()
+        let Some(entry) = self.entries.remove(&index.get()) else { return false };
+        if let Some(peer) = self.peers.get_mut(&entry.slot) {
+            peer.indices.retain(|&other| other != index.get());
+        }
+        true
     }
 
     /// Erases all keys of a peer.
     pub fn remove_peer(&mut self, slot: PeerSlot) {
-        self.entries.retain(|_, entry| entry.slot != slot);
+        for index in self.peers.remove(&slot).into_iter().flat_map(|peer| peer.indices) {
+            self.entries.remove(&index);
+        }
     }
 
     /// How many epochs it holds.
@@ -111,17 +165,17 @@ impl Receiver {
         origin: Origin,
         router: &Router,
     ) -> Result<Received<'f>, DropReason> {
-        let (kind, index) = read_header(frame)?;
+        let Header { kind, index, counter } = read_header(frame)?;
         let entry = self.entries.get_mut(&index).ok_or(DropReason::FrameUnknownIndex)?;
         let source = match origin {
             Origin::Stream(slot) if slot != entry.slot => return Err(DropReason::FrameForeignIndex),
             Origin::Stream(_) => FrameSource::Stream,
-            Origin::Udp { validated: true } => FrameSource::ValidatedUdp,
-            Origin::Udp { validated: false } => FrameSource::UnprovenUdp,
+            Origin::Udp(from) if entry.trust.endpoint == Some(from) => FrameSource::ValidatedUdp,
+            Origin::Udp(_) => FrameSource::UnprovenUdp,
         };
         let slot = entry.slot;
         let arrival = if entry.opener.is_unused() { Arrival::First } else { Arrival::Later };
-        let epoch = entry.opener.epoch();
+        let (epoch, newest) = (entry.opener.epoch(), entry.opener.newest());
         let content = match entry.opener.open(now, kind, frame, source) {
             Ok(Opened::Packet(packet, checksum)) => {
                 router.inbound(slot, packet).map(|()| Content::Packet(packet, checksum))
@@ -132,12 +186,39 @@ impl Receiver {
             Err(reason) if is_authentic(reason) => Err(reason),
             Err(reason) => return Err(reason),
         };
-        Ok(Received { slot, epoch, arrival, content })
+        let proposed = entry.trust.proposed;
+        let whereabouts = match (source, kind) {
+            (FrameSource::UnprovenUdp, FrameType::Data)
+                if newest.is_none_or(|newest| counter > newest) && self.is_newest(slot, epoch) =>
+            {
+                Whereabouts::Moved { counter }
+            }
+            (FrameSource::ValidatedUdp, FrameType::Data | FrameType::ProbeAck)
+                if proposed.is_some_and(|proposed| (epoch, counter) > proposed) =>
+            {
+                Whereabouts::Stayed
+            }
+            (FrameSource::Stream | FrameSource::ValidatedUdp | FrameSource::UnprovenUdp, _) => Whereabouts::Known,
+        };
+        Ok(Received { slot, epoch, arrival, whereabouts, content })
+    }
+
+    /// Whether no frame was opened on a newer epoch of the peer.
+    fn is_newest(&self, slot: PeerSlot, epoch: EpochId) -> bool {
+        let indices = self.peers.get(&slot).into_iter().flat_map(|peer| &peer.indices);
+        let mut openers = indices.filter_map(|index| self.entries.get(index)).map(|entry| &entry.opener);
+        !openers.any(|opener| opener.epoch() > epoch && !opener.is_unused())
     }
 }
 
-/// Type and index of a frame whose outside is well-formed.
-fn read_header(frame: &[u8]) -> Result<(FrameType, u32), DropReason> {
+struct Header {
+    kind: FrameType,
+    index: u32,
+    counter: u64,
+}
+
+/// The header of a frame whose outside is well-formed.
+fn read_header(frame: &[u8]) -> Result<Header, DropReason> {
     if !(MIN_FRAME..=MAX_STREAM_FRAME).contains(&frame.len()) {
         return Err(DropReason::FrameLength);
     }
@@ -146,7 +227,9 @@ fn read_header(frame: &[u8]) -> Result<(FrameType, u32), DropReason> {
     if header[1..4] != [0; 3] {
         return Err(DropReason::FrameReserved);
     }
-    Ok((kind, u32::from_le_bytes([header[4], header[5], header[6], header[7]])))
+    let [.., i0, i1, i2, i3, c0, c1, c2, c3, c4, c5, c6, c7] = *header;
+    let counter = u64::from_le_bytes([c0, c1, c2, c3, c4, c5, c6, c7]);
+    Ok(Header { kind, index: u32::from_le_bytes([i0, i1, i2, i3]), counter })
 }
 
 /// Whether a drop is of a frame whose tag was right.

@@ -98,6 +98,11 @@ impl Opener {
         self.opened == 0
     }
 
+    /// The highest counter of an authentic frame.
+    pub const fn newest(&self) -> Option<u64> {
+        self.replay.newest()
+    }
+
     /// Opens a frame whose length, type, reserved bytes and index the caller has checked, in place (7.4): window,
     /// AEAD, window again, and only then what is inside.
     ///

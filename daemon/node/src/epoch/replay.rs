@@ -48,6 +48,11 @@ impl Replay {
         if self.words[word] & bit == 0 { Seen::Fresh } else { Seen::Replayed }
     }
 
+    /// The highest counter committed.
+    pub const fn newest(&self) -> Option<u64> {
+        self.next.checked_sub(1)
+    }
+
     /// Marks an authentic counter, and says what it was before.
     pub fn commit(&mut self, counter: u64) -> Seen {
         let seen = self.check(counter);

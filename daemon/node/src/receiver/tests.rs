@@ -220,7 +220,7 @@ fn frames_behind_the_window_are_too_old() {
 #[test]
 fn unproven_sources_get_a_thousand_opens_a_second() {
     let mut pair = pair();
-    let unproven = Origin::Udp { validated: false };
+    let unproven = Origin::Udp("198.51.100.1:7".parse().unwrap());
     let mut forged = pair.seal(&inner(60));
     forged[20] ^= 1;
     let drops: Vec<_> = (0..1001).map(|_| pair.receive_from(&forged, unproven, NOW).unwrap_err()).collect();
@@ -229,7 +229,9 @@ fn unproven_sources_get_a_thousand_opens_a_second() {
     let later = NOW + Duration::from_millis(1);
     assert_eq!(pair.receive_from(&forged, unproven, later), Err(DropReason::FrameForged), "the bucket refills");
     let good = pair.seal(&inner(60));
-    let validated = Origin::Udp { validated: true };
+    let endpoint = "192.0.2.1:7".parse().unwrap();
+    pair.receiver.set_trust(SLOT, Trust { endpoint: Some(endpoint), proposed: None });
+    let validated = Origin::Udp(endpoint);
     assert!(pair.receive_from(&good, validated, NOW).is_ok(), "the validated endpoint is not limited");
 }
 

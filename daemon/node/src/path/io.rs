@@ -1,0 +1,113 @@
+//! What goes into [`Paths`](super::Paths) and what comes out.
+
+use std::net::{IpAddr, SocketAddr};
+
+use crate::epoch::EpochId;
+use crate::receiver::Trust;
+use crate::tunnel::ConnectionId;
+
+/// Where datagrams of a peer go to and come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// The peer's end.
+    pub remote: SocketAddr,
+    /// Our end, where only one of our addresses will do: the peer may sit behind a NAT that lets nobody else answer.
+    pub local: Option<IpAddr>,
+}
+
+/// The way that frames go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Path {
+    /// Carrier A: a substream of the newest connection.
+    Stream,
+    /// Carrier C: datagrams to here.
+    Datagrams(Endpoint),
+}
+
+/// The way that a frame came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Via {
+    /// A stream.
+    Stream,
+    /// A datagram from here, to the address of ours that it names.
+    Datagram(Endpoint),
+}
+
+impl Via {
+    /// Whether both came the same way, whichever of our addresses they were sent to.
+    pub fn is_same_way(self, other: Self) -> bool {
+        match (self, other) {
+            (Self::Stream, Self::Stream) => true,
+            (Self::Datagram(one), Self::Datagram(other)) => one.remote == other.remote,
+            (Self::Stream, Self::Datagram(_)) | (Self::Datagram(_), Self::Stream) => false,
+        }
+    }
+}
+
+/// What happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// The deadline came.
+    Timeout,
+    /// There are keys that the peer is known to hold.
+    Live,
+    /// There are none any more.
+    NotLive,
+    /// A direct connection stands, whose datagrams end there.
+    Connected {
+        /// Its number.
+        connection: ConnectionId,
+        /// Its ends.
+        endpoint: Endpoint,
+    },
+    /// A connection is gone.
+    Disconnected {
+        /// Its number.
+        connection: ConnectionId,
+    },
+    /// Authentic frames came in this way, the last of a batch.
+    Heard {
+        /// Which way.
+        via: Via,
+    },
+    /// [`Whereabouts::Moved`](crate::receiver::Whereabouts::Moved).
+    Moved {
+        /// Where the frame came from.
+        from: Endpoint,
+        /// On which epoch.
+        epoch: EpochId,
+        /// Its counter.
+        counter: u64,
+    },
+    /// [`Whereabouts::Stayed`](crate::receiver::Whereabouts::Stayed).
+    Stayed,
+    /// The answer to a probe.
+    Acked {
+        /// The probe's token.
+        token: [u8; 8],
+        /// Where it came from.
+        from: Endpoint,
+    },
+    /// The tunnel says that what we send is not answered.
+    Dead,
+    /// Addresses or routes of this host changed: what was tried in vain is tried anew.
+    NetworkChanged,
+}
+
+/// What the caller has to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Send a probe by datagram.
+    Probe {
+        /// Its token.
+        token: [u8; 8],
+        /// Where to.
+        to: Endpoint,
+    },
+    /// Send frames this way from now on, and tell the tunnel.
+    Use(Path),
+    /// Give this to the receiving loop.
+    Trust(Trust),
+    /// Have the tunnel probe the way that frames go: the peer's come another way.
+    CheckPath,
+}

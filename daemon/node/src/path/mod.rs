@@ -1,0 +1,228 @@
+//! Which way a peer's frames go: by datagrams to a validated endpoint, or by a stream (protocol.md 7.6;
+//! docs/carriers.md, section 5).
+//!
+//! [`Paths`] stands beside a peer's [`Tunnel`](crate::tunnel::Tunnel) and is driven like it: [`Paths::handle`], then
+//! [`Paths::poll_output`] until it is empty, and `handle(now, Input::Timeout)` at [`Paths::deadline`]. It starts on the
+//! stream. Where datagrams may reach the peer it tries with probes under the tunnel's keys, and the first answer moves
+//! the frames there. When what goes out is not answered any more, they go back to the stream, and it tries again.
+
+mod io;
+mod proposal;
+mod trial;
+
+pub use io::{Endpoint, Input, Output, Path, Via};
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::crypto::RandomSource;
+use crate::receiver::Trust;
+use crate::time::Time;
+use crate::tunnel::ConnectionId;
+use proposal::{Cancelled, Proposal};
+use trial::Trial;
+
+/// Endpoints that answered once and are tried again without a connection.
+const MAX_REMEMBERED: usize = 4;
+/// How long they are.
+const REMEMBERED: Duration = Duration::from_secs(600);
+
+/// One peer's paths; the module says how to drive them.
+pub struct Paths {
+    random: Box<dyn RandomSource>,
+    /// Whether there are keys to send with.
+    live: bool,
+    current: Path,
+    /// Where direct connections end, the newest last.
+    connected: Vec<(ConnectionId, Endpoint)>,
+    /// Endpoints that answered, with the time until which they are worth a try; the newest last.
+    remembered: Vec<(Endpoint, Time)>,
+    trials: Vec<Trial>,
+    trust: Trust,
+    proposal: Option<Proposal>,
+    cancelled: Option<Cancelled>,
+    /// When the last pair of probes of a proposal left.
+    proposed_at: Option<Time>,
+    /// Which way the peer's frames came last, if that was another one than ours.
+    astray: Option<Via>,
+    outputs: VecDeque<Output>,
+}
+
+impl Paths {
+    /// On the stream, with nothing known.
+    pub fn new(random: Box<dyn RandomSource>) -> Self {
+        Self {
+            random,
+            live: false,
+            current: Path::Stream,
+            connected: Vec::new(),
+            remembered: Vec::new(),
+            trials: Vec::new(),
+            trust: Trust::default(),
+            proposal: None,
+            cancelled: None,
+            proposed_at: None,
+            astray: None,
+            outputs: VecDeque::new(),
+        }
+    }
+
+    /// Which way frames go.
+    pub const fn current(&self) -> Path {
+        self.current
+    }
+
+    /// Whether an answer that came this way proves the path that frames go.
+    pub fn is_current(&self, via: Via) -> bool {
+        match (self.current, via) {
+            (Path::Stream, Via::Stream) => true,
+            (Path::Datagrams(endpoint), Via::Datagram(from)) => endpoint.remote == from.remote,
+            (Path::Stream, Via::Datagram(_)) | (Path::Datagrams(_), Via::Stream) => false,
+        }
+    }
+
+    /// Takes note of what happened. Drain [`Self::poll_output`] afterwards.
+    pub fn handle(&mut self, now: Time, input: Input) {
+        match input {
+            Input::Timeout => {}
+            Input::Live => self.on_live(),
+            Input::NotLive => self.on_not_live(),
+            Input::Connected { connection, endpoint } => {
+                self.connected.retain(|(known, _)| *known != connection);
+                self.connected.push((connection, endpoint));
+                // A new connection is news, however often the address was tried in vain.
+                self.trials.retain(|trial| trial.endpoint.remote != endpoint.remote);
+            }
+            Input::Disconnected { connection } => self.connected.retain(|(known, _)| *known != connection),
+            Input::Heard { via } => self.on_heard(now, via),
+            Input::Moved { from, epoch, counter } => self.on_moved(now, from, epoch, counter),
+            Input::Stayed => self.on_stayed(now),
+            Input::Acked { token, from } => self.on_acked(now, token, from),
+            Input::Dead => self.on_dead(now),
+            Input::NetworkChanged => self.trials.clear(),
+        }
+        self.settle(now);
+    }
+
+    /// The next thing to do; `None` when everything was said.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        let output = self.outputs.pop_front();
+        if output.is_none() {
+            // An idle peer holds no room for what a busy moment needed.
+            self.outputs = VecDeque::new();
+        }
+        output
+    }
+
+    /// When to call [`Self::handle`] with `Input::Timeout`, at the latest.
+    pub fn deadline(&self) -> Option<Time> {
+        let trials = self.trials.iter().map(|trial| trial.next);
+        let forget = self.remembered.iter().map(|&(_, until)| until);
+        trials.chain(forget).chain(self.proposal.as_ref().map(Proposal::expires)).min()
+    }
+
+    /// A first epoch: nothing is known of where the peer is now, so frames begin on the stream.
+    fn on_live(&mut self) {
+        if !self.live {
+            self.live = true;
+            // The peer may have been restarted, and knows as little as we do.
+            self.leave();
+        }
+    }
+
+    fn on_not_live(&mut self) {
+        self.live = false;
+        self.trials.clear();
+    }
+
+    fn on_heard(&mut self, now: Time, via: Via) {
+        if self.is_current(via) {
+            self.astray = None;
+            return self.on_endpoint_heard(now);
+        }
+        if !self.astray.is_some_and(|astray| astray.is_same_way(via)) {
+            // Perhaps the peer knows that our way does not reach it (6.7).
+            self.astray = Some(via);
+            self.outputs.push_back(Output::CheckPath);
+        }
+    }
+
+    fn on_acked(&mut self, now: Time, token: [u8; 8], from: Endpoint) {
+        let tried = self.trials.iter().find(|trial| trial.is_answered_by(token, from)).map(|trial| trial.endpoint);
+        let moved = self.proposal.as_ref().filter(|proposal| proposal.is_answered_by(token, from));
+        if let Some(endpoint) = tried.or(moved.map(|proposal| proposal.endpoint)) {
+            self.enter(now, endpoint);
+        }
+    }
+
+    /// The endpoint is validated: frames go there, and are expected from there.
+    fn enter(&mut self, now: Time, endpoint: Endpoint) {
+        self.trials.clear();
+        self.proposal = None;
+        self.cancelled = None;
+        self.remembered.retain(|(known, _)| known.remote != endpoint.remote);
+        if self.remembered.len() >= MAX_REMEMBERED {
+            self.remembered.remove(0);
+        }
+        self.remembered.push((endpoint, now + REMEMBERED));
+        self.set_trust(Trust { endpoint: Some(endpoint.remote), proposed: None });
+        self.use_path(Path::Datagrams(endpoint));
+    }
+
+    /// What goes out is not answered.
+    fn on_dead(&mut self, now: Time) {
+        if let Path::Datagrams(endpoint) = self.current {
+            self.leave();
+            self.trials.push(Trial::again(endpoint, now));
+        }
+    }
+
+    fn leave(&mut self) {
+        self.trials.clear();
+        self.proposal = None;
+        self.set_trust(Trust::default());
+        self.use_path(Path::Stream);
+    }
+
+    fn use_path(&mut self, path: Path) {
+        if self.current != path {
+            self.current = path;
+            self.astray = None;
+            self.outputs.push_back(Output::Use(path));
+        }
+    }
+
+    fn set_trust(&mut self, trust: Trust) {
+        if self.trust != trust {
+            self.trust = trust;
+            self.outputs.push_back(Output::Trust(trust));
+        }
+    }
+
+    fn settle(&mut self, now: Time) {
+        if let Path::Datagrams(endpoint) = self.current {
+            // What works now is worth a try for as long after it stopped.
+            self.remembered.iter_mut().filter(|(known, _)| *known == endpoint).for_each(|(_, until)| {
+                *until = now + REMEMBERED;
+            });
+        }
+        self.remembered.retain(|&(_, until)| now < until);
+        self.expire_proposal(now);
+        self.try_endpoints(now);
+    }
+
+    /// Fails only without randomness; then nothing is sent, as if it had been lost.
+    fn token(&mut self) -> Option<[u8; 8]> {
+        let mut token = [0; 8];
+        self.random.fill(&mut token).ok().map(|()| token)
+    }
+
+    fn probe(&mut self, to: Endpoint) -> Option<[u8; 8]> {
+        let token = self.token()?;
+        self.outputs.push_back(Output::Probe { token, to });
+        Some(token)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,205 @@
+use super::*;
+use crate::crypto::RandomError;
+use crate::epoch::EpochId;
+
+/// Tokens that count up.
+struct Counting(u64);
+
+impl RandomSource for Counting {
+    fn fill(&mut self, out: &mut [u8]) -> Result<(), RandomError> {
+        self.0 += 1;
+        out.copy_from_slice(&self.0.to_le_bytes()[..out.len()]);
+        Ok(())
+    }
+}
+
+const CONNECTION: ConnectionId = ConnectionId(1);
+const EPOCH: EpochId = EpochId(1);
+
+const fn ms(ms: u64) -> Time {
+    Time::from_nanos(ms * 1_000_000)
+}
+
+fn at(remote: &str) -> Endpoint {
+    Endpoint { remote: remote.parse().unwrap(), local: None }
+}
+
+fn home() -> Endpoint {
+    at("192.0.2.1:41820")
+}
+
+fn elsewhere() -> Endpoint {
+    at("198.51.100.7:50000")
+}
+
+fn paths() -> Paths {
+    Paths::new(Box::new(Counting(0)))
+}
+
+impl Paths {
+    fn tell(&mut self, now: u64, input: Input) -> Vec<Output> {
+        self.handle(ms(now), input);
+        std::iter::from_fn(|| self.poll_output()).collect()
+    }
+
+    /// Lets time pass, answering nothing; what it does and when.
+    fn wait(&mut self, from: u64, until: u64) -> Vec<(u64, Output)> {
+        let mut done = Vec::new();
+        let mut now = from;
+        while let Some(next) = self.deadline().map(|at| at.as_nanos() / 1_000_000).filter(|&at| at <= until) {
+            now = now.max(next);
+            done.extend(self.tell(now, Input::Timeout).into_iter().map(|output| (now, output)));
+        }
+        done
+    }
+}
+
+/// The one probe among these.
+fn probe(outputs: &[Output], to: Endpoint) -> [u8; 8] {
+    let tokens: Vec<_> = outputs.iter().filter_map(|output| match output {
+        Output::Probe { token, to: at } if *at == to => Some(*token),
+        Output::Probe { .. } | Output::Use(_) | Output::Trust(_) | Output::CheckPath => None,
+    });
+    let [token] = tokens.collect::<Vec<_>>()[..] else { panic!("one probe to {to:?}: {outputs:?}") };
+    token
+}
+
+/// Paths that send datagrams home.
+fn at_home() -> Paths {
+    let mut paths = paths();
+    paths.tell(0, Input::Live);
+    let outputs = paths.tell(0, Input::Connected { connection: CONNECTION, endpoint: home() });
+    let token = probe(&outputs, home());
+    paths.tell(10, Input::Acked { token, from: home() });
+    assert_eq!(paths.current(), Path::Datagrams(home()));
+    paths
+}
+
+#[test]
+fn an_answered_probe_moves_the_frames_to_datagrams_and_nothing_else_does() {
+    let mut paths = paths();
+    let connected = Input::Connected { connection: CONNECTION, endpoint: home() };
+    assert_eq!(paths.tell(0, connected), [], "without keys there is nothing to probe with");
+    let token = probe(&paths.tell(5, Input::Live), home());
+    assert_eq!(paths.tell(6, Input::Acked { token: [0xff; 8], from: home() }), [], "not a token of ours");
+    assert_eq!(paths.tell(7, Input::Acked { token, from: elsewhere() }), [], "not the address that was asked");
+    let trust = Trust { endpoint: Some(home().remote), proposed: None };
+    let expected = [Output::Trust(trust), Output::Use(Path::Datagrams(home()))];
+    assert_eq!(paths.tell(8, Input::Acked { token, from: home() }), expected);
+    assert_eq!(paths.tell(9, Input::Acked { token, from: home() }), [], "once");
+}
+
+#[test]
+fn an_endpoint_is_tried_with_growing_pauses_for_as_long_as_its_connection_stands() {
+    let mut paths = paths();
+    paths.tell(0, Input::Live);
+    paths.tell(0, Input::Connected { connection: CONNECTION, endpoint: home() });
+    let times: Vec<u64> = paths.wait(0, 17_000).into_iter().map(|(at, _)| at).collect();
+    assert_eq!(times, [200, 600, 1400, 3000, 6200, 11_200, 16_200]);
+    paths.tell(17_000, Input::Disconnected { connection: CONNECTION });
+    assert_eq!(paths.wait(17_000, 100_000), [], "it never answered, so nothing is remembered");
+}
+
+#[test]
+fn a_dead_path_leads_back_to_the_stream_and_forward_again_once_it_answers() {
+    let mut paths = at_home();
+    let stream = [Output::Trust(Trust::default()), Output::Use(Path::Stream)];
+    assert_eq!(paths.tell(60_000, Input::Dead), stream);
+    assert_eq!(paths.tell(60_000, Input::Dead), [], "of the stream the tunnel takes care itself");
+    paths.tell(60_500, Input::Disconnected { connection: CONNECTION });
+    let tried = paths.wait(60_500, 72_000);
+    let times: Vec<u64> = tried.iter().map(|&(at, _)| at).collect();
+    assert_eq!(times, [61_000, 62_000, 64_000, 68_000], "though its connection is gone");
+    let Some(&(_, Output::Probe { token, to })) = tried.last() else { panic!() };
+    paths.tell(72_010, Input::Acked { token, from: to });
+    assert_eq!(paths.current(), Path::Datagrams(home()));
+}
+
+#[test]
+fn an_endpoint_that_is_gone_for_good_is_forgotten() {
+    let mut paths = at_home();
+    paths.tell(1000, Input::Dead);
+    paths.tell(1000, Input::Disconnected { connection: CONNECTION });
+    paths.wait(1000, 700_000);
+    assert_eq!(paths.deadline(), None);
+}
+
+#[test]
+fn new_keys_after_none_begin_on_the_stream() {
+    let mut paths = at_home();
+    assert_eq!(paths.tell(50, Input::NotLive), [], "nothing is sent now, whatever the path");
+    let outputs = paths.tell(60, Input::Live);
+    assert!(outputs.contains(&Output::Use(Path::Stream)) && paths.current() == Path::Stream);
+    probe(&outputs, home());
+    let mut rotated = at_home();
+    assert_eq!(rotated.tell(50, Input::Live), [], "a rotation changes no path");
+}
+
+#[test]
+fn a_peer_that_moved_is_followed_when_it_answers_from_there() {
+    let mut paths = at_home();
+    let outputs = paths.tell(1000, Input::Moved { from: elsewhere(), epoch: EPOCH, counter: 77 });
+    let token = probe(&outputs, elsewhere());
+    probe(&outputs, home());
+    let trust = Trust { endpoint: Some(home().remote), proposed: Some((EPOCH, 77)) };
+    assert_eq!(outputs[2..], [Output::Trust(trust)]);
+    let moved = paths.tell(1040, Input::Acked { token, from: elsewhere() });
+    let trust = Trust { endpoint: Some(elsewhere().remote), proposed: None };
+    assert_eq!(moved, [Output::Trust(trust), Output::Use(Path::Datagrams(elsewhere()))]);
+}
+
+#[test]
+fn a_frame_delivered_from_elsewhere_moves_nothing_and_draws_at_most_two_probes() {
+    let mut paths = at_home();
+    let moved = |counter| Input::Moved { from: elsewhere(), epoch: EPOCH, counter };
+    let token = probe(&paths.tell(1000, moved(77)), elsewhere());
+    for now in 1001..1200 {
+        assert_eq!(paths.tell(now, moved(now)), [], "one pair each 200 ms");
+    }
+    let kept = Trust { endpoint: Some(home().remote), proposed: None };
+    assert_eq!(paths.tell(1200, Input::Stayed), [Output::Trust(kept)]);
+    assert_eq!(paths.tell(1201, Input::Acked { token, from: elsewhere() }), [], "too late");
+    assert_eq!(paths.tell(1300, moved(1300)), [], "the old endpoint spoke a moment ago");
+    assert_eq!(paths.current(), Path::Datagrams(home()));
+    paths.tell(1900, Input::Heard { via: Via::Datagram(home()) });
+    assert_eq!(paths.tell(2500, moved(2500)), [], "and speaks on");
+    probe(&paths.tell(2900, moved(2900)), elsewhere());
+}
+
+#[test]
+fn a_proposal_without_an_answer_expires() {
+    let mut paths = at_home();
+    paths.tell(1000, Input::Moved { from: elsewhere(), epoch: EPOCH, counter: 77 });
+    let kept = Trust { endpoint: Some(home().remote), proposed: None };
+    assert_eq!(paths.wait(1000, 10_000), [(6000, Output::Trust(kept))]);
+}
+
+#[test]
+fn a_peer_whose_frames_come_another_way_makes_ours_be_checked_once() {
+    let mut paths = at_home();
+    let stream = Input::Heard { via: Via::Stream };
+    let home_again = Input::Heard { via: Via::Datagram(home()) };
+    assert_eq!(paths.tell(20, home_again), []);
+    assert_eq!(paths.tell(30, stream), [Output::CheckPath]);
+    assert_eq!(paths.tell(40, stream), []);
+    assert_eq!(paths.tell(50, Input::Heard { via: Via::Datagram(elsewhere()) }), [Output::CheckPath]);
+    assert_eq!(paths.tell(60, home_again), []);
+    assert_eq!(paths.tell(70, stream), [Output::CheckPath]);
+}
+
+#[test]
+fn an_answer_proves_the_path_only_where_frames_go() {
+    let paths = at_home();
+    let other_local = Endpoint { local: Some("192.0.2.9".parse().unwrap()), ..home() };
+    assert!(paths.is_current(Via::Datagram(other_local)) && !paths.is_current(Via::Stream));
+    assert!(!paths.is_current(Via::Datagram(elsewhere())));
+    assert!(super::tests::paths().is_current(Via::Stream));
+}
+
+#[test]
+fn a_changed_network_is_tried_at_once() {
+    let mut paths = at_home();
+    paths.tell(1000, Input::Dead);
+    paths.wait(1000, 40_000);
+    probe(&paths.tell(41_000, Input::NetworkChanged), home());
+}

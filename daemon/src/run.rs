@@ -7,8 +7,9 @@ use std::sync::Arc;
 use anyhow::Context;
 use cryprq_ipc_proto::message::Request;
 use cryprq_ipc_proto::paths::CONTROL_SOCKET;
+use net::inbound::Inbound;
 use net::plane::{Device, Plane, PlaneParts};
-use net::stream::Inbound;
+use net::quic::Receive;
 use net::swarm::{NetConfig, NetEvent};
 use node::drops::DropCounters;
 use node::pairing::overlay;
@@ -90,7 +91,7 @@ pub async fn run(prepared: Prepared, limits: TunnelLimits, log: LogLevel) -> any
     let own = OwnAddresses::new(&config, identity.public(), state.own_ipv4()?);
 
     let drops = Arc::new(DropCounters::default());
-    let inbound = Arc::new(Inbound::new(Arc::clone(&drops)));
+    let inbound = Arc::new(Inbound::new(Arc::clone(&drops)).context("cannot receive frames")?);
     let (net, events) = net::swarm::start(NetConfig {
         identity_seed: seed,
         listen: config.listen.clone(),
@@ -102,6 +103,7 @@ pub async fn run(prepared: Prepared, limits: TunnelLimits, log: LogLevel) -> any
         advertise: config.advertise.clone(),
         inner: vec![overlay().into(), config.ipv4.into()],
         inbound: Arc::clone(&inbound),
+        receive: read_by(&inbound),
         drops: Arc::clone(&drops),
         clock: boottime,
     })?;
@@ -140,6 +142,15 @@ pub async fn run(prepared: Prepared, limits: TunnelLimits, log: LogLevel) -> any
     hangups.abort();
     let _ = std::fs::remove_file(socket_path);
     Ok(())
+}
+
+/// Has the packet loop read every UDP socket.
+fn read_by(inbound: &Arc<Inbound>) -> Receive {
+    let inbound = Arc::clone(inbound);
+    Box::new(move |reader| {
+        inbound.attach(reader);
+        Ok(())
+    })
 }
 
 async fn work(

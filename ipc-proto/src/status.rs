@@ -111,7 +111,7 @@ pub struct PeerStatus {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Encode, Decode)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PathStatus {
-    /// `stream`.
+    /// `udp`: sealed frames in datagrams; `stream`: on a stream of a connection.
     pub kind: String,
     /// The other end.
     pub address: String,

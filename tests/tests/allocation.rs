@@ -9,7 +9,7 @@ use node::epoch::{Cipher, EpochId, EpochState, Limits, Opener, Outgoing, Sealer}
 use node::frame::{FrameBatch, OVERHEAD};
 use node::handshake::{Negotiated, PaddingMode, ReceiverIndex};
 use node::packet::Checksum;
-use node::receiver::{Content, Origin, Received, Receiver};
+use node::receiver::{Content, Origin, Received, Receiver, Trust};
 use node::router::{PeerSlot, Router};
 use node::secret::SecretKey32;
 use node::time::Time;
@@ -37,6 +37,8 @@ fn a_packet_that_passes_takes_no_memory() {
         let state = || Arc::new(EpochState::new(EpochId(1)));
         let sealer = Sealer::new(&key, index, &negotiated, limits, NOW, state());
         let mut receiver = Receiver::default();
+        let from = "192.0.2.1:41820".parse().expect("an address");
+        receiver.set_trust(SLOT, Trust { endpoint: Some(from), proposed: None });
         receiver.install(SLOT, Opener::new(&key, index, &negotiated, limits, NOW, state()));
         let mut router = Router::new(["10.86.0.1".parse().expect("an address")], [], []);
         router.add_peer(SLOT, &["10.86.0.0/24".parse().expect("a prefix")]).expect("one peer");
@@ -58,7 +60,7 @@ fn a_packet_that_passes_takes_no_memory() {
                 for (sealed, frame) in batch.frames().zip(&mut frames) {
                     frame.clear();
                     frame.extend_from_slice(sealed);
-                    let received = receiver.receive(NOW, frame, Origin::Udp { validated: true }, &router);
+                    let received = receiver.receive(NOW, frame, Origin::Udp(from), &router);
                     passed += usize::from(matches!(received, Ok(Received { content: Ok(Content::Packet(..)), .. })));
                 }
             }

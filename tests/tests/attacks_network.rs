@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use cryprq_tests::sim::addressing::{packet, v4, v6};
+use cryprq_tests::sim::addressing::{outer, packet, v4, v6};
 use cryprq_tests::sim::ledger::{Content, FrameId, Outcome};
 use cryprq_tests::sim::{Action, Fate, Setup, World, ms, scenarios, secs};
 use node::drops::DropReason;
@@ -38,12 +38,12 @@ fn wire(world: &World, id: FrameId) -> Vec<u8> {
 
 /// The attacker's datagram at a host.
 fn throw(world: &mut World, to: usize, bytes: &[u8]) -> Outcome {
-    world.receive(to, None, &mut bytes.to_vec(), Origin::Udp { validated: true })
+    world.receive(to, None, &mut bytes.to_vec(), Origin::Udp(outer(usize::from(to == 0))))
 }
 
 fn again(world: &mut World, to: usize, id: FrameId) -> Outcome {
     let mut bytes = wire(world, id);
-    world.receive(to, Some(id), &mut bytes, Origin::Udp { validated: true })
+    world.receive(to, Some(id), &mut bytes, Origin::Udp(outer(usize::from(to == 0))))
 }
 
 // --- 24: what a peer writes into its packets
@@ -54,7 +54,7 @@ fn inner(world: &mut World, bytes: &[u8]) -> Result<Vec<u8>, DropReason> {
     let sent = world.seal_packets(0, 1, &[bytes.to_vec()]);
     let mut frame = wire(world, sent[0]);
     world.run(ms(1));
-    match world.open(1, &mut frame, Origin::Udp { validated: true }) {
+    match world.open(1, &mut frame, Origin::Udp(outer(0))) {
         Outcome::Opened(Content::Packet(packet, _)) => Ok(packet),
         Outcome::Dropped(reason) => Err(reason),
         other @ (Outcome::Opened(_) | Outcome::Refused(_)) => panic!("an authentic packet was {other:?}"),

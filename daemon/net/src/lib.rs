@@ -10,6 +10,8 @@
 #![warn(missing_docs)]
 
 pub mod address;
+pub mod datagram;
+pub mod inbound;
 pub mod peer_id;
 pub mod plane;
 pub mod quic;

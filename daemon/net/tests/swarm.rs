@@ -8,7 +8,8 @@ mod pairing;
 use std::sync::Arc;
 use std::time::Duration;
 
-use net::stream::Inbound;
+use net::inbound::Inbound;
+use net::quic::on_own_threads;
 use net::swarm::{Net, NetConfig, NetEvent, Serve, Tcp};
 use net::{Multiaddr, peer_id};
 use node::crypto::Identity;
@@ -47,7 +48,8 @@ fn start(seed: u8, port: u16) -> (Net, mpsc::Receiver<NetEvent>) {
         serve: Serve::Nobody,
         advertise: vec![],
         inner: vec![],
-        inbound: Arc::new(Inbound::new(Arc::clone(&drops))),
+        inbound: Arc::new(Inbound::new(Arc::clone(&drops)).unwrap()),
+        receive: on_own_threads(Arc::clone(&drops)),
         drops,
         clock: os::clock::boottime,
     };
@@ -184,8 +186,17 @@ async fn a_newer_connection_that_answers_replaces_the_older_one_of_the_same_side
     meet(&mut a, &mut b, address).await;
     a.net.dial_another(b.key).await;
     for host in [&mut a, &mut b] {
-        host.connected().await;
-        host.next("the end of the older", |e| matches!(e, NetEvent::ConnectionDown { .. }).then_some(())).await;
+        // The side that hears of the older one's end before the newer one showed anything is told in that order.
+        let (mut up, mut down) = (0, 0);
+        while (up, down) != (1, 1) {
+            let event = host.next("the newer and the end of the older", |event| match event {
+                NetEvent::ConnectionUp { .. } => Some((1, 0)),
+                NetEvent::ConnectionDown { .. } => Some((0, 1)),
+                _ => None,
+            });
+            let (ups, downs) = event.await;
+            (up, down) = (up + ups, down + downs);
+        }
     }
 }
 

@@ -7,6 +7,7 @@ mod health;
 mod interface;
 mod listening;
 mod pairing;
+mod paths;
 mod peer;
 mod peers;
 mod pings;
@@ -34,11 +35,12 @@ use net::plane::{Plane, Reports};
 use net::swarm::{Net, NetEvent};
 use node::crypto::Identity;
 use node::pairing::{default_ipv4, inner_ipv6};
+use node::path::Input as PathInput;
 use node::peer_key::PeerKey;
 use node::router::{PeerSlot, Router};
 use node::secret::SecretStore;
 use node::time::Time;
-use node::tunnel::{IndexSpace, Input, Report, TunnelLimits, Want};
+use node::tunnel::{IndexSpace, Input, TunnelLimits, Want};
 use os::clock::boottime;
 use os::memory::Locked;
 use os::network::{Changes, Network};
@@ -313,7 +315,7 @@ impl Supervisor {
 
     fn pause(&self, busy: bool) -> Duration {
         let now = boottime();
-        let tunnels = self.peers.values().filter_map(|peer| peer.tunnel.deadline());
+        let tunnels = self.peers.values().filter_map(Peer::deadline);
         let others = [self.pings.deadline(), self.pairing.deadline(), self.watchdog.as_ref().map(Watchdog::deadline)];
         let deadline = tunnels.chain(others.into_iter().flatten()).min();
         let longest = if busy { Reports::PAUSE } else { LOOK };
@@ -324,14 +326,11 @@ impl Supervisor {
     async fn drain(&mut self, reports: &Reports) -> bool {
         let drained = reports.drain();
         let any = !drained.is_empty();
-        for (slot, report) in drained {
-            if let Report::ProbeAcked { token, at } = report {
-                self.pings.answered(slot, token, at);
-            }
+        for (slot, news) in drained {
             if let Some(peer) = self.peers.get_mut(&slot) {
                 peer.sample(boottime());
             }
-            self.feed(slot, Input::Report(report)).await;
+            self.on_plane(slot, news).await;
         }
         any
     }
@@ -365,10 +364,11 @@ impl Supervisor {
 
     async fn expire(&mut self) {
         let now = boottime();
-        let due = self.peers.iter().filter(|(_, peer)| peer.tunnel.deadline().is_some_and(|deadline| deadline <= now));
+        let due = self.peers.iter().filter(|(_, peer)| peer.deadline().is_some_and(|deadline| deadline <= now));
         let due: Vec<_> = due.map(|(slot, _)| *slot).collect();
         for slot in due {
             self.feed(slot, Input::Timeout).await;
+            self.feed_paths(slot, PathInput::Timeout).await;
         }
         self.expire_pairing().await;
         self.pings.expire(now);

@@ -9,6 +9,7 @@ use net::plane::PeerStats;
 use net::swarm::NetEvent;
 use net::{Multiaddr, peer_id};
 use node::handshake::{HandshakeError, RejectCode};
+use node::path::{Input as PathInput, Paths};
 use node::peer_key::PeerKey;
 use node::router::PeerSlot;
 use node::secret::StoredSecret;
@@ -29,6 +30,7 @@ pub(super) struct Peer {
     /// The PSK that its tunnel has too.
     pub(super) psk: Option<StoredSecret>,
     pub(super) tunnel: Tunnel,
+    pub(super) paths: Paths,
     pub(super) stats: Arc<PeerStats>,
     /// What is wanted now.
     pub(super) want: Want,
@@ -45,6 +47,11 @@ impl Peer {
     /// What its tunnel carried.
     pub(super) fn carried(&self) -> Carried {
         Carried { received: self.stats.rx_bytes(), sent: self.stats.tx_bytes() }
+    }
+
+    /// When time alone changes something.
+    pub(super) fn deadline(&self) -> Option<Time> {
+        self.tunnel.deadline().into_iter().chain(self.paths.deadline()).min()
     }
 
     /// Notes what its tunnel has carried up to now.
@@ -93,19 +100,25 @@ impl Supervisor {
                 }
                 return;
             }
-            NetEvent::ConnectionUp { peer, connection, dialled, address } => {
+            NetEvent::ConnectionUp { peer, connection, dialled, address, endpoint } => {
                 tracing::debug!(%peer, %address, "connection up");
-                if let Some(known) = self.slots.get(&peer).and_then(|slot| self.peers.get_mut(slot)) {
-                    self.reached.note(peer, &address, dialled);
-                    known.connections.insert(connection, address);
+                let Some(&slot) = self.slots.get(&peer) else { return };
+                self.reached.note(peer, &address, dialled);
+                if let Some(peer) = self.peers.get_mut(&slot) {
+                    peer.connections.insert(connection, address);
+                }
+                if let Some(endpoint) = endpoint {
+                    self.feed_paths(slot, PathInput::Connected { connection, endpoint }).await;
                 }
                 (peer, Input::ConnectionUp { connection, dialled })
             }
             NetEvent::ConnectionDown { peer, connection } => {
                 tracing::debug!(%peer, "connection down");
-                if let Some(peer) = self.slots.get(&peer).and_then(|slot| self.peers.get_mut(slot)) {
+                let Some(&slot) = self.slots.get(&peer) else { return };
+                if let Some(peer) = self.peers.get_mut(&slot) {
                     peer.connections.remove(&connection);
                 }
+                self.feed_paths(slot, PathInput::Disconnected { connection }).await;
                 (peer, Input::ConnectionDown { connection })
             }
             NetEvent::HandshakeIncoming { peer, connection, attempt } => {
@@ -138,16 +151,28 @@ impl Supervisor {
             Output::CloseStream { attempt, how } => self.net.close_handshake(key, attempt, how).await,
             Output::Install { opener } => self.plane.install(slot, *opener),
             Output::Remove { index } => self.plane.remove(index),
-            Output::SendWith(sealer) => self.plane.set_sealer(slot, sealer),
+            Output::SendWith(sealer) => {
+                let gone = sealer.is_none();
+                self.plane.set_sealer(slot, sealer);
+                if gone {
+                    Box::pin(self.feed_paths(slot, PathInput::NotLive)).await;
+                }
+            }
             Output::SendEmpty => self.plane.send_empty(slot),
             Output::SendProbe { token } => self.plane.send_probe(slot, token),
-            Output::SendProbeAck { token } => self.plane.send_probe_ack(slot, token),
+            Output::SendProbeAck { token, via } => self.plane.send_probe_ack(slot, token, via),
             Output::NeedConnection => self.net.dial_another(key).await,
             // A handshake follows on the control connection. That may be as dead as the path, which only its ping would
             // find out, so another is dialled beside it.
-            Output::PathDead => self.net.dial_another(key).await,
+            Output::PathDead => {
+                Box::pin(self.feed_paths(slot, PathInput::Dead)).await;
+                self.net.dial_another(key).await;
+            }
             Output::Event(event) => {
                 self.on_paired_event(key, &event).await;
+                if matches!(event, TunnelEvent::Rotated { .. }) {
+                    Box::pin(self.feed_paths(slot, PathInput::Live)).await;
+                }
                 self.on_event(slot, event);
             }
         }

@@ -8,6 +8,7 @@ use net::peer_id;
 use net::plane::PeerStats;
 use node::crypto::AwsLcKem;
 use node::handshake::{Capabilities, Params};
+use node::path::Paths;
 use node::router::PeerSlot;
 use node::secret::{SecretKey32, StoredSecret};
 use node::tunnel::{Input, Tunnel, TunnelConfig, Want};
@@ -198,12 +199,14 @@ impl Supervisor {
         let carrier = self.net.allow(config.key, slot, Arc::clone(&stats)).await;
         self.plane.add_peer(slot, carrier, Arc::clone(&stats));
         let tunnel = Tunnel::new(tunnel, Box::new(SystemRandom), boottime());
+        let paths = Paths::new(Box::new(SystemRandom));
         self.slots.insert(config.key, slot);
         let peer = Peer {
             config,
             origin,
             psk,
             tunnel,
+            paths,
             stats,
             want: Want::Down,
             wish,

@@ -1,11 +1,13 @@
 //! What `status` says.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 use cryprq_ipc_proto::message::{Addresses, PathStatus, PeerStatus, Status};
 use net::address::relay_of;
 use net::peer_id;
 use node::drops::DropCounters;
+use node::path::Path;
 use os::clock::boottime;
 
 use super::Supervisor;
@@ -36,9 +38,15 @@ pub(super) fn peer_status(peer: &Peer) -> PeerStatus {
     let epoch = tunnel.epoch.as_ref();
     let address = peer.used();
     let round_trip = tunnel.round_trip.or(peer.round_trip);
-    let path = epoch.zip(address).map(|(epoch, address)| PathStatus {
-        kind: if relay_of(address).is_some() { "relay" } else { "stream" }.into(),
-        address: address.to_string(),
+    let path = match peer.paths.current() {
+        Path::Datagrams(endpoint) => Some(("udp", udp_address(endpoint.remote))),
+        Path::Stream => {
+            address.map(|address| (if relay_of(address).is_some() { "relay" } else { "stream" }, address.to_string()))
+        }
+    };
+    let path = epoch.zip(path).map(|(epoch, (kind, address))| PathStatus {
+        kind: kind.into(),
+        address,
         rtt_ms: round_trip.map(|time| time.as_secs_f64() * 1000.0),
         mtu: epoch.mtu,
     });
@@ -66,6 +74,12 @@ pub(super) fn peer_status(peer: &Peer) -> PeerStatus {
         chain_resets: peer.chain_resets,
         failures: tunnel.failures.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect::<BTreeMap<_, _>>(),
     }
+}
+
+/// A UDP address as other outer addresses are written.
+fn udp_address(address: SocketAddr) -> String {
+    let family = if address.is_ipv4() { "ip4" } else { "ip6" };
+    format!("/{family}/{}/udp/{}", address.ip(), address.port())
 }
 
 /// What was counted, by the reasons' names.

@@ -94,6 +94,7 @@ impl Supervisor {
                     tracing::info!("the network changed");
                     self.renew_router().await;
                     self.net.kick().await;
+                    self.check_paths().await;
                 }
             }
             Err(error) => tracing::debug!(%error, "cannot look at the network"),

@@ -8,13 +8,14 @@ use node::epoch::{Cipher, EpochId, EpochState, Limits, Opener, Outgoing, Sealer}
 use node::frame::FrameBatch;
 use node::handshake::{Negotiated, PaddingMode, ReceiverIndex};
 use node::packet::{Checksum, complete_checksum, true_length};
-use node::receiver::{Content, Origin, Received, Receiver};
+use node::receiver::{Content, Origin, Received, Receiver, Trust};
 use node::router::{PeerSlot, Router};
 use node::secret::SecretKey32;
 use node::time::Time;
 
 use super::Outcome;
 use crate::reference::open;
+use crate::sim::addressing::{elsewhere, outer};
 
 const NOW: Time = Time::from_nanos(1_000_000_000);
 const SLOT: PeerSlot = PeerSlot(7);
@@ -77,10 +78,11 @@ pub(super) fn frame(bytes: &[u8]) -> Outcome {
     let origin = match way % 4 {
         0 => Origin::Stream(SLOT),
         1 => Origin::Stream(PeerSlot(8)),
-        2 => Origin::Udp { validated: true },
-        _ => Origin::Udp { validated: false },
+        2 => Origin::Udp(outer(0)),
+        _ => Origin::Udp(elsewhere()),
     };
     let mut epoch = Epoch::new(Partial::NotAgreed);
+    epoch.receiver.set_trust(SLOT, Trust { endpoint: Some(outer(0)), proposed: None });
     let received = epoch.receive(&mut frame.to_vec(), origin).map(drop);
     let authentic = is_authentic(frame) && origin != Origin::Stream(PeerSlot(8));
     assert_eq!(received.is_ok(), authentic, "another cipher library judges otherwise");
@@ -111,7 +113,7 @@ pub(super) fn inner_ip(bytes: &[u8]) -> Outcome {
         return Outcome::Refused;
     };
     let mut frame = frame.to_vec();
-    let received = epoch.receive(&mut frame, Origin::Udp { validated: true }).expect("sealed a moment ago");
+    let received = epoch.receive(&mut frame, Origin::Udp(outer(0))).expect("sealed a moment ago");
     let outcome = match received.content {
         Ok(Content::Packet(packet, checksum)) => {
             delivered(packet, checksum);

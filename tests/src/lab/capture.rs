@@ -31,9 +31,17 @@ pub struct Seen {
     pub frames: usize,
     /// All frames, one behind the other.
     pub bytes: Vec<u8>,
+    /// Where in `bytes` each ends.
+    ends: Vec<usize>,
 }
 
 impl Seen {
+    /// The frames one by one.
+    pub fn packets(&self) -> impl Iterator<Item = &[u8]> {
+        let starts = std::iter::once(0).chain(self.ends.iter().copied());
+        starts.zip(&self.ends).map(|(start, &end)| &self.bytes[start..end])
+    }
+
     /// Whether `what` stands anywhere in the frames.
     pub fn holds(&self, what: &[u8]) -> bool {
         self.bytes.windows(what.len()).any(|window| window == what)
@@ -71,6 +79,7 @@ impl Capture {
                 if from.is_some_and(|from| from.ifindex() == wire as usize) {
                     seen.frames += 1;
                     seen.bytes.extend_from_slice(&frame[..length]);
+                    seen.ends.push(seen.bytes.len());
                 }
             }
         });

@@ -1,7 +1,7 @@
 //! Inner addresses of simulated hosts, their packets, and cryptokey routing by a plain search: the reference for
 //! [`node::router::Router`].
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ipnet::IpNet;
 
@@ -13,6 +13,16 @@ pub fn v4(host: usize) -> Ipv4Addr {
 /// The IPv6 address of a host inside the tunnel.
 pub fn v6(host: usize) -> Ipv6Addr {
     Ipv6Addr::new(0xfd63, 0x7279, 0x7072, 0, 0, 0, 0, low(host).into())
+}
+
+/// Where a host's datagrams come from, which all others know.
+pub fn outer(host: usize) -> SocketAddr {
+    (Ipv4Addr::new(192, 0, 2, low(host)), 41820).into()
+}
+
+/// An address of nobody's.
+pub fn elsewhere() -> SocketAddr {
+    (Ipv4Addr::new(198, 51, 100, 1), 7).into()
 }
 
 fn low(host: usize) -> u8 {

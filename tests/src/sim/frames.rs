@@ -8,11 +8,12 @@ use node::drops::DropReason;
 use node::epoch::{Outgoing, Sealer};
 use node::frame::FrameBatch;
 use node::packet::Checksum;
-use node::receiver::{Arrival, Content as Inner, Origin as NodeOrigin};
+use node::path::Via as Way;
+use node::receiver::{Arrival, Content as Inner, Origin as NodeOrigin, Trust};
 use node::time::Time;
 use node::tunnel::{Report, Traffic};
 
-use super::addressing::{owner, packet, spoofed_sources, v4, v6};
+use super::addressing::{elsewhere, outer, owner, packet, spoofed_sources, v4, v6};
 use super::host::{Via, slot};
 use super::ledger::{Content, Frame, FrameId, Outcome, Passes};
 use super::world::{Event, Origin, World};
@@ -166,8 +167,8 @@ impl World {
         };
         let origin = match (origin, self.setup.via) {
             (Origin::Carrier, Via::Stream) => NodeOrigin::Stream(slot(claimed)),
-            (Origin::Carrier, Via::Udp) => NodeOrigin::Udp { validated: true },
-            (Origin::Anywhere, Via::Stream | Via::Udp) => NodeOrigin::Udp { validated: false },
+            (Origin::Carrier, Via::Udp) => NodeOrigin::Udp(outer(claimed)),
+            (Origin::Anywhere, Via::Stream | Via::Udp) => NodeOrigin::Udp(elsewhere()),
         };
         self.receive(to, frame, &mut bytes, origin);
     }
@@ -185,8 +186,15 @@ impl World {
 
     /// Opens a frame as the receiving loop does.
     pub fn open(&mut self, to: usize, bytes: &mut [u8], origin: NodeOrigin) -> Outcome {
+        let everybody = 0..self.hosts.len();
         let host = &mut self.hosts[to];
         let now = host.clock(self.now);
+        if let NodeOrigin::Udp(from) = origin
+            && let Some(peer) = everybody.into_iter().find(|&peer| outer(peer) == from)
+        {
+            // Where hosts are is not simulated here: their addresses are known.
+            host.receiver.set_trust(slot(peer), Trust { endpoint: Some(from), proposed: None });
+        }
         let received = match host.receiver.receive(now, bytes, origin, &host.router) {
             Ok(received) => received,
             Err(reason) => {
@@ -201,7 +209,7 @@ impl World {
             Ok(Inner::Packet(packet, _)) => Outcome::Opened(Content::Packet(packet.to_vec(), Passes::Yes)),
             Ok(Inner::Empty) => Outcome::Opened(Content::Empty),
             Ok(Inner::Probe(token)) => {
-                probe = Some(Report::ProbeReceived { token });
+                probe = Some(Report::ProbeReceived { token, via: Way::Stream });
                 Outcome::Opened(Content::Probe(token))
             }
             Ok(Inner::ProbeAck(token)) => {

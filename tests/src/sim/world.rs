@@ -341,6 +341,8 @@ impl World {
             }
             Input::EraseAll => self.ledger.erased(host, peer),
             Input::Timeout
+            | Input::PathChanged
+            | Input::CheckPath
             | Input::ConnectionUp { .. }
             | Input::ConnectionDown { .. }
             | Input::StreamOpened { .. }
@@ -396,7 +398,7 @@ impl World {
             }
             Output::SendEmpty => self.send_empty(host, peer),
             Output::SendProbe { token } => self.send_probe(host, peer, token),
-            Output::SendProbeAck { token } => self.send_probe_ack(host, peer, token),
+            Output::SendProbeAck { token, via: _ } => self.send_probe_ack(host, peer, token),
             Output::NeedConnection => self.need_connection(host, peer),
             Output::PathDead => {}
             Output::Event(event) => self.on_event(host, peer, event),

@@ -3,6 +3,7 @@
 mod crash;
 mod demo;
 mod links;
+mod paths;
 mod process;
 mod quickstart;
 mod rotation;

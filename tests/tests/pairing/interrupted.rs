@@ -8,7 +8,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use cryprq_tests::lab::{Host, Identity, until};
 use cryprq_tests::seams::SystemRandom;
-use net::stream::Inbound;
+use net::inbound::Inbound;
+use net::quic::on_own_threads;
 use net::swarm::{Guests, Net, NetConfig, NetEvent, Serve, Tcp};
 use net::{Multiaddr, peer_id};
 use node::drops::DropCounters;
@@ -45,7 +46,8 @@ fn play<T: Send + 'static>(
                 serve: Serve::Nobody,
                 advertise: vec![],
                 inner: vec![],
-                inbound: Arc::new(Inbound::new(Arc::clone(&drops))),
+                inbound: Arc::new(Inbound::new(Arc::clone(&drops)).expect("descriptors are left")),
+                receive: on_own_threads(Arc::clone(&drops)),
                 drops,
                 clock: boottime,
             })?;

@@ -1,5 +1,7 @@
 //! From the peers to the host.
 
+use std::collections::BTreeMap;
+use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -10,26 +12,38 @@ use node::frame::HEADER_LEN;
 use node::handshake::ReceiverIndex;
 use node::offload::{Merged, Merger};
 use node::packet::{Checksum, complete_checksum};
-use node::receiver::{Arrival, Content, Origin, Received, Receiver};
-use node::router::PeerSlot;
+use node::path::{Endpoint, Via};
+use node::receiver::{Arrival, Content, Origin, Received, Receiver, Trust, Whereabouts};
+use node::router::{PeerSlot, Router};
 use node::time::Time;
 use node::tunnel::Report;
+use os::udp::Arrival as Datagram;
 
 use super::PacketSink;
-use super::reports::Reports;
-use super::tables::Tables;
-use crate::stream::{Inbound, InboundBatch};
+use super::reports::{News, Reports};
+use super::tables::{PeerPlane, Tables};
+use crate::datagram::Sockets;
+use crate::inbound::{Inbound, InboundBatch};
+use crate::quic::{FrameSink, Reader};
 
 pub(super) enum Command {
     Install(PeerSlot, Box<Opener>),
     Remove(ReceiverIndex),
     RemovePeer(PeerSlot, Sender<()>),
+    Trust(PeerSlot, Trust),
     Stop,
 }
 
 enum Next {
     Go,
     Stop,
+}
+
+/// What outlives the loop when it goes on with another device.
+#[derive(Default)]
+pub(super) struct Held {
+    receiver: Receiver,
+    readers: Vec<Reader>,
 }
 
 pub(super) struct Down {
@@ -39,6 +53,7 @@ pub(super) struct Down {
     pub(super) drops: Arc<DropCounters>,
     pub(super) clock: fn() -> Time,
     pub(super) inbound: Arc<Inbound>,
+    pub(super) sockets: Arc<Sockets>,
     pub(super) commands: Commands<Command>,
 }
 
@@ -50,18 +65,46 @@ pub(super) struct Host {
 }
 
 impl Down {
-    /// Runs until it is told to stop; gives back the epochs that it holds.
-    pub(super) fn run(mut self, mut receiver: Receiver) -> Receiver {
+    /// Runs until it is told to stop; gives back what it holds. Datagrams and streams take turns, so that neither
+    /// starves the other.
+    pub(super) fn run(mut self, mut held: Held) -> Held {
         loop {
-            let batch = self.inbound.pop();
-            // After a batch was popped and before it is opened: an epoch that was installed before its first frame
-            // arrived is there now.
-            if let Next::Stop = self.obey(&mut receiver) {
-                return receiver;
+            for reader in self.inbound.attached() {
+                self.sockets.add(reader.socket());
+                held.readers.push(reader);
             }
+            let batch = self.inbound.pop();
+            // After a batch was taken and before it is opened: an epoch that was installed before its first frame
+            // arrived is there now.
+            if let Next::Stop = self.obey(&mut held.receiver) {
+                return held;
+            }
+            let mut idle = batch.is_none();
             if let Some(mut batch) = batch {
-                self.open(&mut receiver, &mut batch);
+                self.open_batch(&mut held.receiver, &mut batch);
                 self.inbound.recycle(batch);
+            }
+            let mut number = 0;
+            while number < held.readers.len() {
+                match held.readers[number].try_receive() {
+                    Ok(()) => {
+                        idle = false;
+                        if let Next::Stop = self.obey(&mut held.receiver) {
+                            return held;
+                        }
+                        self.open_datagrams(&mut held.receiver, &mut held.readers[number]);
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                        self.sockets.remove(held.readers.remove(number).socket());
+                        continue;
+                    }
+                    Err(error) => held.readers[number].pause(&error),
+                }
+                number += 1;
+            }
+            if idle {
+                self.inbound.wait(&held.readers);
             }
         }
     }
@@ -77,56 +120,150 @@ impl Down {
                     receiver.remove_peer(slot);
                     let _ = done.send(());
                 }
+                Command::Trust(slot, trust) => receiver.set_trust(slot, trust),
                 Command::Stop => return Next::Stop,
             }
         }
         Next::Go
     }
 
-    fn open(&mut self, receiver: &mut Receiver, batch: &mut InboundBatch) {
+    fn open_batch(&mut self, receiver: &mut Receiver, batch: &mut InboundBatch) {
         let Some(slot) = batch.slot else { return };
         let (tables, now) = (Arc::clone(&self.tables), (self.clock)());
         let (router, peers) = (tables.router(), tables.peers());
-        let peer = peers.get(&slot);
-        let drops = peer.map_or(&*self.drops, |peer| peer.stats.drops());
-        let (mut authentic, mut packets, mut bytes) = (false, 0, 0);
+        let mut opening = self.opening(receiver, &router, &peers, now);
         for number in 0..batch.len() {
-            let frame = batch.range(number);
-            match receiver.receive(now, &mut batch.arena_mut()[frame.clone()], Origin::Stream(slot), &router) {
-                Ok(received) => {
-                    authentic = true;
-                    if let Some((length, checksum)) = take_note(&self.reports, received, now, drops) {
-                        let start = frame.start + HEADER_LEN;
-                        self.host.take(batch.arena_mut(), start..start + length, checksum, drops);
-                        (packets, bytes) = (packets + 1, bytes + length as u64);
-                    }
-                }
-                Err(reason) => drops.count(reason),
-            }
+            let at = batch.range(number);
+            opening.frame(batch.arena_mut(), at, Origin::Stream(slot), Via::Stream);
         }
-        self.host.flush(batch.arena(), drops);
-        if authentic {
-            self.reports.push(slot, Report::Received { at: now });
+        opening.finish(batch.arena());
+    }
+
+    fn open_datagrams(&mut self, receiver: &mut Receiver, reader: &mut Reader) {
+        let (tables, now) = (Arc::clone(&self.tables), (self.clock)());
+        let (router, peers) = (tables.router(), tables.peers());
+        let mut opening = self.opening(receiver, &router, &peers, now);
+        let buffers = reader.deliver(&mut opening);
+        opening.finish(buffers);
+    }
+
+    fn opening<'l>(
+        &'l mut self,
+        receiver: &'l mut Receiver,
+        router: &'l Router,
+        peers: &'l BTreeMap<PeerSlot, Arc<PeerPlane>>,
+        now: Time,
+    ) -> Opening<'l> {
+        let Self { host, reports, drops, .. } = self;
+        Opening { host, reports, drops, receiver, router, peers, now, current: None }
+    }
+}
+
+/// Frames of one batch on their way through the keys.
+struct Opening<'l> {
+    host: &'l mut Host,
+    reports: &'l Reports,
+    drops: &'l DropCounters,
+    receiver: &'l mut Receiver,
+    router: &'l Router,
+    peers: &'l BTreeMap<PeerSlot, Arc<PeerPlane>>,
+    now: Time,
+    current: Option<Current<'l>>,
+}
+
+/// Neighbouring frames of one peer.
+struct Current<'l> {
+    slot: PeerSlot,
+    peer: Option<&'l PeerPlane>,
+    /// Which way the last one came.
+    via: Via,
+    packets: u64,
+    bytes: u64,
+}
+
+impl FrameSink for Opening<'_> {
+    fn frame(&mut self, buffers: &mut [u8], at: Range<usize>, arrival: &Datagram) {
+        let from = Endpoint { remote: arrival.from, local: arrival.to };
+        self.frame(buffers, at, Origin::Udp(arrival.from), Via::Datagram(from));
+    }
+}
+
+impl Opening<'_> {
+    fn frame(&mut self, arena: &mut [u8], at: Range<usize>, origin: Origin, via: Via) {
+        let received = match self.receiver.receive(self.now, &mut arena[at.clone()], origin, self.router) {
+            Ok(received) => received,
+            Err(reason) => return self.drops_of(origin).count(reason),
+        };
+        let slot = received.slot;
+        if self.current.as_ref().is_none_or(|current| current.slot != slot) {
+            self.report();
+            let peer = self.peers.get(&slot).map(|peer| &**peer);
+            self.current = Some(Current { slot, peer, via, packets: 0, bytes: 0 });
         }
+        let Some(current) = &mut self.current else { return };
+        current.via = via;
+        let drops = current.peer.map_or(self.drops, |peer| peer.stats.drops());
+        if let Some((length, checksum)) = take_note(self.reports, received, self.now, via, drops) {
+            let start = at.start + HEADER_LEN;
+            self.host.take(arena, start..start + length, checksum, drops);
+            current.packets += 1;
+            current.bytes += length as u64;
+        }
+    }
+
+    /// A stream's peer is known though its frame is not authentic.
+    fn drops_of(&self, origin: Origin) -> &DropCounters {
+        let peer = match origin {
+            Origin::Stream(slot) => self.peers.get(&slot),
+            Origin::Udp(_) => None,
+        };
+        peer.map_or(self.drops, |peer| peer.stats.drops())
+    }
+
+    /// Reports once for all neighbours.
+    fn report(&mut self) {
+        let Some(Current { slot, peer, via, packets, bytes }) = self.current.take() else { return };
+        self.reports.push(slot, News::Received { at: self.now, via });
         if packets > 0
             && let Some(peer) = peer
         {
             peer.stats.count_rx(packets, bytes);
         }
     }
+
+    /// Payloads lie in the arena: nothing may stay pending past its batch.
+    fn finish(mut self, arena: &[u8]) {
+        let drops =
+            self.current.as_ref().and_then(|current| current.peer).map_or(self.drops, |peer| peer.stats.drops());
+        self.host.flush(arena, drops);
+        self.report();
+    }
 }
 
-/// Reports what an authentic frame says to the tunnel; gives the length of the packet that it holds, if any.
-fn take_note(reports: &Reports, received: Received<'_>, now: Time, drops: &DropCounters) -> Option<(usize, Checksum)> {
-    let Received { slot, epoch, arrival, content } = received;
+/// Reports what an authentic frame says; gives the length of the packet that it holds, if any.
+fn take_note(
+    reports: &Reports,
+    received: Received<'_>,
+    at: Time,
+    via: Via,
+    drops: &DropCounters,
+) -> Option<(usize, Checksum)> {
+    let Received { slot, epoch, arrival, whereabouts, content } = received;
     if arrival == Arrival::First {
-        reports.push(slot, Report::FirstFrame { epoch });
+        reports.tunnel(slot, Report::FirstFrame { epoch });
+    }
+    match (whereabouts, via) {
+        (Whereabouts::Moved { counter }, Via::Datagram(from)) => {
+            reports.push(slot, News::Moved { from, epoch, counter });
+        }
+        (Whereabouts::Stayed, _) => reports.push(slot, News::Stayed),
+        (Whereabouts::Known | Whereabouts::Moved { .. }, _) => {}
     }
     match content {
         Ok(Content::Packet(packet, checksum)) => return Some((packet.len(), checksum)),
         Ok(Content::Empty) => {}
-        Ok(Content::Probe(token)) => reports.push(slot, Report::ProbeReceived { token }),
-        Ok(Content::ProbeAck(token)) => reports.push(slot, Report::ProbeAcked { token, at: now }),
+        Ok(Content::Probe(token)) => reports.tunnel(slot, Report::ProbeReceived { token, via }),
+        Ok(Content::ProbeAck(token)) => reports.push(slot, News::Acked { token, at, via }),
         Err(reason) => drops.count(reason),
     }
     None

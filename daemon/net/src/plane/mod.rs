@@ -9,7 +9,7 @@ mod reports;
 mod tables;
 mod up;
 
-pub use reports::Reports;
+pub use reports::{News, Reports};
 pub use tables::{PeerPlane, PeerStats, Tables};
 
 use std::io;
@@ -24,20 +24,22 @@ use node::epoch::{Opener, Sealer};
 use node::frame::FrameBatch;
 use node::handshake::ReceiverIndex;
 use node::offload::{MergeRule, Merged, Merger};
-use node::receiver::Receiver;
+use node::path::{Endpoint, Path, Via};
+use node::receiver::Trust;
 use node::router::{PeerSlot, Router};
 use node::time::Time;
 use os::tun::{PacketBatch, Tun, Waker};
 
-use crate::stream::Inbound;
-use down::Command;
+use crate::datagram::{DatagramCarrier, Sockets};
+use crate::inbound::Inbound;
+use down::{Command, Held};
 
 /// Only so that removing a peer ends whatever happens.
 const REMOVAL: Duration = Duration::from_secs(1);
 
 /// The seam between packets and what carries their frames.
 pub trait Carrier: Send + Sync {
-    /// Sends or queues frames; never blocks. What is dropped is counted.
+    /// Sends or queues frames; waits for some milliseconds at most. What is dropped is counted.
     fn send(&self, frames: &FrameBatch);
 }
 
@@ -131,7 +133,7 @@ impl PacketSink for Nowhere {
 pub struct PlaneParts {
     /// The host's end.
     pub device: Device,
-    /// Frames of the carriers.
+    /// Frames of streams, and the sockets that bring datagrams.
     pub inbound: Arc<Inbound>,
     /// Drops of packets and frames that belong to no peer.
     pub drops: Arc<DropCounters>,
@@ -172,6 +174,8 @@ pub struct Plane {
     commands: Sender<Command>,
     command_queue: Commands<Command>,
     inbound: Arc<Inbound>,
+    /// Those that the receiving loop reads.
+    sockets: Arc<Sockets>,
     reports: Arc<Reports>,
     drops: Arc<DropCounters>,
     clock: fn() -> Time,
@@ -185,8 +189,8 @@ struct Running {
     wake: Wake,
     stop: Arc<AtomicBool>,
     up: JoinHandle<()>,
-    /// Gives the epochs that it holds when it ends.
-    down: JoinHandle<Receiver>,
+    /// Gives what it holds when it ends.
+    down: JoinHandle<Held>,
 }
 
 impl Plane {
@@ -202,13 +206,14 @@ impl Plane {
             commands,
             command_queue,
             inbound,
+            sockets: Arc::default(),
             reports: Arc::default(),
             drops,
             clock,
             running: None,
             control_frames: Mutex::new(FrameBatch::new(16 * 1024)),
         };
-        plane.run_on(device, Receiver::default())?;
+        plane.run_on(device, Held::default())?;
         Ok(plane)
     }
 
@@ -217,11 +222,11 @@ impl Plane {
     /// # Errors
     /// When the system gives no thread; then nothing runs any more.
     pub fn replace_device(&mut self, device: Device) -> io::Result<()> {
-        let receiver = self.stop();
-        self.run_on(device, receiver)
+        let held = self.stop();
+        self.run_on(device, held)
     }
 
-    fn run_on(&mut self, device: Device, receiver: Receiver) -> io::Result<()> {
+    fn run_on(&mut self, device: Device, held: Held) -> io::Result<()> {
         let Device { source, sink, wake } = device;
         let (drops, clock, stop) = (&self.drops, self.clock, Arc::new(AtomicBool::new(false)));
         let up = up::Up {
@@ -240,18 +245,19 @@ impl Plane {
             drops: Arc::clone(drops),
             clock,
             inbound: Arc::clone(&self.inbound),
+            sockets: Arc::clone(&self.sockets),
             commands: self.command_queue.clone(),
         };
         let thread = |name: &str| std::thread::Builder::new().name(name.into());
         let up = thread("cryprq-up").spawn(move || up.run())?;
-        let down = thread("cryprq-down").spawn(move || down.run(receiver))?;
+        let down = thread("cryprq-down").spawn(move || down.run(held))?;
         self.running = Some(Running { wake, stop, up, down });
         Ok(())
     }
 
-    /// Stops both threads and waits for them; gives the epochs that they held.
-    fn stop(&mut self) -> Receiver {
-        let Some(Running { wake, stop, up, down }) = self.running.take() else { return Receiver::default() };
+    /// Stops both threads and waits for them; gives what they held.
+    fn stop(&mut self) -> Held {
+        let Some(Running { wake, stop, up, down }) = self.running.take() else { return Held::default() };
         stop.store(true, Ordering::Relaxed);
         let _ = self.commands.send(Command::Stop);
         self.inbound.wake();
@@ -265,9 +271,29 @@ impl Plane {
         self.tables.set_router(router);
     }
 
-    /// Enters a peer.
-    pub fn add_peer(&self, slot: PeerSlot, carrier: Arc<dyn Carrier>, stats: Arc<PeerStats>) {
-        self.tables.add_peer(slot, carrier, stats);
+    /// Enters a peer, whose frames go by `stream` until [`Self::set_path`] says otherwise.
+    pub fn add_peer(&self, slot: PeerSlot, stream: Arc<dyn Carrier>, stats: Arc<PeerStats>) {
+        self.tables.add_peer(slot, stream, stats);
+    }
+
+    /// Says which way a peer's frames go.
+    pub fn set_path(&self, slot: PeerSlot, path: Path) {
+        let Some(peer) = self.tables.peer(slot) else { return };
+        let datagrams = match path {
+            Path::Stream => None,
+            Path::Datagrams(endpoint) => Some(self.datagrams(&peer, endpoint)),
+        };
+        self.tables.set_datagrams(slot, datagrams);
+    }
+
+    fn datagrams(&self, peer: &PeerPlane, endpoint: Endpoint) -> DatagramCarrier {
+        DatagramCarrier::new(Arc::clone(&self.sockets), endpoint, Arc::clone(&peer.stats))
+    }
+
+    /// Says where a peer's datagrams are expected to come from.
+    pub fn set_trust(&self, slot: PeerSlot, trust: Trust) {
+        let _ = self.commands.send(Command::Trust(slot, trust));
+        self.inbound.wake();
     }
 
     /// Says what to seal a peer's packets with; `None` drops them.
@@ -306,20 +332,35 @@ impl Plane {
 
     /// Sends an empty frame with the peer's current key.
     pub fn send_empty(&self, slot: PeerSlot) {
-        self.send_one(slot, |sealer, now, out| sealer.seal_empty(now, out));
+        self.send_one(slot, |sealer, now, out| sealer.seal_empty(now, out), PeerPlane::send);
     }
 
-    /// Sends a probe with the peer's current key.
+    /// Sends a probe with the peer's current key, the way that frames go.
     pub fn send_probe(&self, slot: PeerSlot, token: [u8; 8]) {
-        self.send_one(slot, |sealer, now, out| sealer.seal_probe(now, token, out));
+        self.send_one(slot, |sealer, now, out| sealer.seal_probe(now, token, out), PeerPlane::send);
     }
 
-    /// Answers a probe with the peer's current key.
-    pub fn send_probe_ack(&self, slot: PeerSlot, token: [u8; 8]) {
-        self.send_one(slot, |sealer, now, out| sealer.seal_probe_ack(now, token, out));
+    /// Sends a probe with the peer's current key to an endpoint.
+    pub fn send_probe_to(&self, slot: PeerSlot, token: [u8; 8], to: Endpoint) {
+        let send = |peer: &PeerPlane, frames: &FrameBatch| self.datagrams(peer, to).send(frames);
+        self.send_one(slot, |sealer, now, out| sealer.seal_probe(now, token, out), send);
     }
 
-    fn send_one(&self, slot: PeerSlot, seal: impl Fn(&Sealer, Time, &mut FrameBatch) -> Result<(), DropReason>) {
+    /// Answers a probe with the peer's current key, the way that it came.
+    pub fn send_probe_ack(&self, slot: PeerSlot, token: [u8; 8], via: Via) {
+        let send = |peer: &PeerPlane, frames: &FrameBatch| match via {
+            Via::Stream => peer.send_by_stream(frames),
+            Via::Datagram(from) => self.datagrams(peer, from).send(frames),
+        };
+        self.send_one(slot, |sealer, now, out| sealer.seal_probe_ack(now, token, out), send);
+    }
+
+    fn send_one(
+        &self,
+        slot: PeerSlot,
+        seal: impl Fn(&Sealer, Time, &mut FrameBatch) -> Result<(), DropReason>,
+        send: impl Fn(&PeerPlane, &FrameBatch),
+    ) {
         let Some(peer) = self.tables.peer(slot) else { return };
         let Some(sealer) = peer.sealer.load_full() else {
             return peer.stats.drops().count(DropReason::OutPeerDown);
@@ -327,7 +368,7 @@ impl Plane {
         let mut frames = self.control_frames.lock().unwrap_or_else(PoisonError::into_inner);
         frames.clear();
         match seal(&sealer, (self.clock)(), &mut frames) {
-            Ok(()) => peer.carrier.send(&frames),
+            Ok(()) => send(&peer, &frames),
             Err(reason) => peer.stats.drops().count(reason),
         }
     }

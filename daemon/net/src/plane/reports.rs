@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use node::epoch::EpochId;
+use node::path::{Endpoint, Via};
 use node::router::PeerSlot;
 use node::time::Time;
 use node::tunnel::{Report, Traffic};
@@ -12,6 +14,40 @@ use tokio::sync::Notify;
 
 /// Reports that say something new at once (first frames, limits, probes) kept per peer between two drains.
 const MAX_URGENT: usize = 64;
+
+/// What the loops tell of one peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum News {
+    /// For its tunnel.
+    Tunnel(Report),
+    /// Authentic frames came in.
+    Received {
+        /// When the last of them did.
+        at: Time,
+        /// Which way it came.
+        via: Via,
+    },
+    /// The answer to a probe of ours came in.
+    Acked {
+        /// The probe's token.
+        token: [u8; 8],
+        /// When.
+        at: Time,
+        /// Which way it came.
+        via: Via,
+    },
+    /// The newest data frame came from another address than the validated one.
+    Moved {
+        /// Where from.
+        from: Endpoint,
+        /// On which epoch.
+        epoch: EpochId,
+        /// Its counter.
+        counter: u64,
+    },
+    /// While a move is proposed, something newer came from the validated address.
+    Stayed,
+}
 
 /// A mailbox of one place per peer and kind.
 #[derive(Debug, Default)]
@@ -24,10 +60,12 @@ pub struct Reports {
 
 #[derive(Debug, Default)]
 struct Pending {
-    received: Option<Time>,
+    received: Option<(Time, Via)>,
     content: Option<Time>,
     keepalive: Option<Time>,
-    urgent: Vec<Report>,
+    moved: Option<News>,
+    stayed: bool,
+    urgent: Vec<News>,
 }
 
 impl Reports {
@@ -41,18 +79,21 @@ impl Reports {
 
     /// Takes everything. While this gives something, call it again after [`Self::PAUSE`]; once it gives nothing,
     /// [`Self::ready`] tells when to.
-    pub fn drain(&self) -> Vec<(PeerSlot, Report)> {
+    pub fn drain(&self) -> Vec<(PeerSlot, News)> {
         let pending = std::mem::take(&mut *self.lock());
         let mut out = Vec::new();
         for (slot, pending) in pending {
-            let sent = |traffic| move |at| Report::Sent { at, traffic };
-            let urgent = pending.urgent.into_iter();
-            let received = pending.received.map(|at| Report::Received { at });
-            let content = pending.content.map(sent(Traffic::Content));
-            let keepalive = pending.keepalive.map(sent(Traffic::Keepalive));
-            // What came in first: an answer may end the wait that a sent packet would begin.
-            let rest = keepalive.into_iter().chain(content).chain(received);
-            out.extend(urgent.chain(rest).map(|report| (slot, report)));
+            let Pending { received, content, keepalive, moved, stayed, urgent } = pending;
+            let sent = |traffic| move |at| News::Tunnel(Report::Sent { at, traffic });
+            // In the order of time: what came in ends the wait for an answer that a sent packet began, if it came later.
+            let unanswered = content > received.map(|(at, _)| at);
+            let received = received.map(|(at, via)| News::Received { at, via });
+            let content = content.map(sent(Traffic::Content));
+            let (before, after) = if unanswered { (None, content) } else { (content, None) };
+            let stayed = stayed.then_some(News::Stayed);
+            let sent_before = keepalive.map(sent(Traffic::Keepalive)).into_iter().chain(before);
+            let rest = stayed.into_iter().chain(moved).chain(sent_before).chain(received).chain(after);
+            out.extend(urgent.into_iter().chain(rest).map(|news| (slot, news)));
         }
         self.expected.store(!out.is_empty(), Ordering::Release);
         if out.is_empty() && !self.lock().is_empty() {
@@ -62,29 +103,31 @@ impl Reports {
         out
     }
 
-    pub(super) fn push(&self, slot: PeerSlot, report: Report) {
+    pub(super) fn tunnel(&self, slot: PeerSlot, report: Report) {
+        self.push(slot, News::Tunnel(report));
+    }
+
+    pub(super) fn push(&self, slot: PeerSlot, news: News) {
         let mut peers = self.lock();
         let pending = peers.entry(slot).or_default();
-        let urgent = match report {
-            Report::Received { at } => {
-                pending.received = Some(at);
+        let urgent = match news {
+            News::Received { at, via } => {
+                pending.received = Some((at, via));
                 false
             }
-            Report::Sent { at, traffic: Traffic::Content } => {
+            News::Tunnel(Report::Sent { at, traffic: Traffic::Content }) => {
                 pending.content = Some(at);
                 false
             }
-            Report::Sent { at, traffic: Traffic::Keepalive } => {
+            News::Tunnel(Report::Sent { at, traffic: Traffic::Keepalive }) => {
                 pending.keepalive = Some(at);
                 false
             }
-            Report::FirstFrame { .. }
-            | Report::SoftLimit { .. }
-            | Report::HardLimit { .. }
-            | Report::ProbeReceived { .. }
-            | Report::ProbeAcked { .. } => {
-                if pending.urgent.len() < MAX_URGENT && !pending.urgent.contains(&report) {
-                    pending.urgent.push(report);
+            News::Moved { .. } => pending.moved.replace(news).is_none(),
+            News::Stayed => !std::mem::replace(&mut pending.stayed, true),
+            News::Tunnel(_) | News::Acked { .. } => {
+                if pending.urgent.len() < MAX_URGENT && !pending.urgent.contains(&news) {
+                    pending.urgent.push(news);
                 }
                 true
             }
@@ -97,5 +140,27 @@ impl Reports {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<PeerSlot, Pending>> {
         self.peers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_sent_after_the_last_arrival_is_told_after_it() {
+        let reports = Reports::default();
+        let at = Time::from_nanos;
+        let sent = |nanos| News::Tunnel(Report::Sent { at: at(nanos), traffic: Traffic::Content });
+        let received = |nanos| News::Received { at: at(nanos), via: Via::Stream };
+        for (news, told) in [
+            ([sent(1), received(2)], [sent(1), received(2)]),
+            ([received(1), sent(2)], [received(1), sent(2)]),
+            ([received(3), sent(2)], [sent(2), received(3)]),
+            ([received(4), sent(4)], [sent(4), received(4)]),
+        ] {
+            news.into_iter().for_each(|news| reports.push(PeerSlot(1), news));
+            assert_eq!(reports.drain(), told.map(|news| (PeerSlot(1), news)));
+        }
     }
 }

@@ -7,9 +7,11 @@ use std::sync::{Arc, Weak};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use node::drops::DropCounters;
 use node::epoch::Sealer;
+use node::frame::FrameBatch;
 use node::router::{PeerSlot, Router};
 
 use super::Carrier;
+use crate::datagram::DatagramCarrier;
 
 /// The router and the peers.
 #[derive(Default)]
@@ -22,10 +24,27 @@ pub struct Tables {
 pub struct PeerPlane {
     /// The key to seal with, or none while the tunnel is down.
     pub sealer: ArcSwapOption<Sealer>,
-    /// What carries the frames.
-    pub carrier: Arc<dyn Carrier>,
+    /// What carries frames where no datagrams do.
+    stream: Arc<dyn Carrier>,
+    /// What carries them otherwise.
+    datagrams: ArcSwapOption<DatagramCarrier>,
     /// What was carried and lost.
     pub stats: Arc<PeerStats>,
+}
+
+impl PeerPlane {
+    /// Sends frames the way that they go now.
+    pub(super) fn send(&self, frames: &FrameBatch) {
+        match &*self.datagrams.load() {
+            Some(datagrams) => datagrams.send(frames),
+            None => self.stream.send(frames),
+        }
+    }
+
+    /// Sends frames by the stream.
+    pub(super) fn send_by_stream(&self, frames: &FrameBatch) {
+        self.stream.send(frames);
+    }
 }
 
 /// What one peer's tunnel carried and lost.
@@ -92,8 +111,9 @@ impl Tables {
         self.router.store(router);
     }
 
-    pub(super) fn add_peer(&self, slot: PeerSlot, carrier: Arc<dyn Carrier>, stats: Arc<PeerStats>) {
-        let peer = Arc::new(PeerPlane { sealer: ArcSwapOption::empty(), carrier, stats });
+    pub(super) fn add_peer(&self, slot: PeerSlot, stream: Arc<dyn Carrier>, stats: Arc<PeerStats>) {
+        let (sealer, datagrams) = (ArcSwapOption::empty(), ArcSwapOption::empty());
+        let peer = Arc::new(PeerPlane { sealer, stream, datagrams, stats });
         self.peers.rcu(|peers| {
             let mut peers = BTreeMap::clone(peers);
             peers.insert(slot, Arc::clone(&peer));
@@ -111,6 +131,12 @@ impl Tables {
             peers
         });
         sealer
+    }
+
+    pub(super) fn set_datagrams(&self, slot: PeerSlot, datagrams: Option<DatagramCarrier>) {
+        if let Some(peer) = self.peer(slot) {
+            peer.datagrams.store(datagrams.map(Arc::new));
+        }
     }
 
     pub(super) fn set_sealer(&self, slot: PeerSlot, sealer: Option<Arc<Sealer>>) {

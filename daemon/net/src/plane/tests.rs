@@ -65,7 +65,7 @@ fn host(own: &str, peer: &str) -> Host {
     let (packets, source) = channel();
     let (sink, delivered) = channel();
     let drops = Arc::new(DropCounters::default());
-    let inbound = Arc::new(Inbound::new(Arc::clone(&drops)));
+    let inbound = Arc::new(Inbound::new(Arc::clone(&drops)).unwrap());
     let stop = packets.clone();
     let plane = Plane::start(PlaneParts {
         device: Device {
@@ -141,14 +141,14 @@ fn packets_reach_the_other_host_and_are_reported_once_a_batch() {
     let mut reports = Vec::new();
     wait_for("reports", || {
         reports.extend(b.plane.reports().drain());
-        reports.contains(&(PEER, Report::Received { at: clock() }))
+        reports.contains(&(PEER, News::Received { at: clock(), via: Via::Stream }))
     });
-    assert_eq!(reports[0], (PEER, Report::FirstFrame { epoch: EpochId(5) }));
+    assert_eq!(reports[0], (PEER, News::Tunnel(Report::FirstFrame { epoch: EpochId(5) })));
     wait_for("the sender's report", || {
         a.plane
             .reports()
             .drain()
-            .contains(&(PEER, Report::Sent { at: clock(), traffic: node::tunnel::Traffic::Content }))
+            .contains(&(PEER, News::Tunnel(Report::Sent { at: clock(), traffic: node::tunnel::Traffic::Content })))
     });
 }
 
@@ -200,9 +200,9 @@ fn probes_and_empty_frames_are_sent_by_the_control_task() {
     let mut reports = Vec::new();
     wait_for("the probe", || {
         reports.extend(b.plane.reports().drain());
-        reports.contains(&(PEER, Report::ProbeReceived { token: [4; 8] }))
+        reports.contains(&(PEER, News::Tunnel(Report::ProbeReceived { token: [4; 8], via: Via::Stream })))
     });
-    b.plane.send_probe_ack(PEER, [4; 8]);
+    b.plane.send_probe_ack(PEER, [4; 8], Via::Stream);
     assert_eq!(b.peer.drops().get(DropReason::OutPeerDown), 1, "this side has no key to answer with");
 }
 
@@ -239,7 +239,7 @@ impl PacketSource for Gone {
 #[test]
 fn a_plane_whose_device_is_gone_ends_when_it_is_told_to() {
     let drops = Arc::new(DropCounters::default());
-    let inbound = Arc::new(Inbound::new(Arc::clone(&drops)));
+    let inbound = Arc::new(Inbound::new(Arc::clone(&drops)).unwrap());
     let device = Device { source: Box::new(Gone), sink: Box::new(Nowhere), wake: Box::new(|| {}) };
     let plane = Plane::start(PlaneParts { device, inbound, drops, clock }).unwrap();
     let (ended, end) = channel();

@@ -96,14 +96,14 @@ impl Up {
         let Sending { peer, sealer, now, soft, expired, packets, bytes } = sending;
         let epoch = sealer.epoch();
         if expired {
-            self.reports.push(slot, Report::HardLimit { epoch });
+            self.reports.tunnel(slot, Report::HardLimit { epoch });
         }
         if !soft && sealer.state().soft_limit_reached() {
-            self.reports.push(slot, Report::SoftLimit { epoch });
+            self.reports.tunnel(slot, Report::SoftLimit { epoch });
         }
         if packets > 0 {
             peer.stats.count_tx(packets, bytes);
-            self.reports.push(slot, Report::Sent { at: now, traffic: Traffic::Content });
+            self.reports.tunnel(slot, Report::Sent { at: now, traffic: Traffic::Content });
         }
     }
 }
@@ -162,7 +162,7 @@ impl<'p> Sending<'p> {
 
     fn flush(&self, frames: &mut FrameBatch) {
         if !frames.is_empty() {
-            self.peer.carrier.send(frames);
+            self.peer.send(frames);
             frames.clear();
         }
     }

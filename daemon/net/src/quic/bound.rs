@@ -44,10 +44,9 @@ impl Bound {
         Ok(Self { asked, endpoint, socket })
     }
 
-    /// Whether it can reach an address at all: of its family, and loopback only from loopback.
+    /// Whether it can reach an address at all.
     pub(super) fn reaches(&self, to: IpAddr) -> bool {
-        let own = self.socket.address().ip();
-        own.is_ipv4() == to.is_ipv4() && (own.is_unspecified() || own.is_loopback() == to.is_loopback())
+        self.socket.reaches(to)
     }
 }
 

@@ -11,6 +11,7 @@ use libp2p::core::muxing::{StreamMuxer, StreamMuxerEvent};
 use quinn::rustls::pki_types::CertificateDer;
 use quinn::{ConnectionError, RecvStream, SendStream, VarInt};
 
+use super::ends::{Ends, Entered};
 use super::gate::OpenHandshake;
 use super::settings::HANDSHAKE;
 use super::{Error, Stream, address};
@@ -25,16 +26,20 @@ pub struct Connection {
     incoming: Option<Opening>,
     outgoing: Option<Opening>,
     closing: Option<BoxFuture<'static, ConnectionError>>,
+    _entered: Entered,
 }
 
 /// Waits for a handshake to end; who is there comes out.
 pub(super) async fn handshake(
     connecting: quinn::Connecting,
     open: Option<OpenHandshake>,
+    ends: &Ends,
 ) -> Result<(PeerId, Connection), Error> {
     let connection = tokio::time::timeout(HANDSHAKE, connecting).await.map_err(|_| Error::TimedOut)??;
     drop(open);
-    Ok((peer(&connection)?, Connection::new(connection)))
+    let peer = peer(&connection)?;
+    let entered = ends.enter(peer, connection.clone());
+    Ok((peer, Connection::new(connection, entered)))
 }
 
 /// The PeerId that the certificate proves; TLS has checked the proof.
@@ -48,9 +53,9 @@ fn peer(connection: &quinn::Connection) -> Result<PeerId, Error> {
 }
 
 impl Connection {
-    fn new(quic: quinn::Connection) -> Self {
+    fn new(quic: quinn::Connection, entered: Entered) -> Self {
         let remote = quic.remote_address();
-        Self { quic, remote, incoming: None, outgoing: None, closing: None }
+        Self { quic, remote, incoming: None, outgoing: None, closing: None, _entered: entered }
     }
 }
 

@@ -12,6 +12,7 @@ mod address;
 mod bound;
 mod connection;
 mod demux;
+mod ends;
 mod gate;
 mod keys;
 mod listener;
@@ -24,6 +25,7 @@ mod stream;
 mod transport;
 
 pub use connection::Connection;
+pub use ends::{End, Ends};
 pub use gate::Limits;
 pub use keys::ResetKeys;
 pub use reader::{FrameSink, Reader, Receive, UncarriedFrames, on_own_threads};
@@ -56,6 +58,8 @@ pub struct Config {
     pub drops: Arc<DropCounters>,
     /// The clock that counts sleep.
     pub clock: fn() -> Time,
+    /// Learns where connections end.
+    pub ends: Ends,
 }
 
 /// A connection that did not come about, or ended.

@@ -1,6 +1,7 @@
 //! The reading side of a socket: belongs to one thread, which may be anybody's.
 
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,9 +15,9 @@ use super::queue::Queue;
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Takes the frames of a socket, on the thread that reads it.
-pub trait FrameSink: Send {
-    /// Takes one frame in its place in the receive buffer, where it may be opened.
-    fn frame(&mut self, frame: &mut [u8], arrival: &Arrival);
+pub trait FrameSink {
+    /// Takes the frame at `at` of the receive buffers, where it may be opened.
+    fn frame(&mut self, buffers: &mut [u8], at: Range<usize>, arrival: &Arrival);
 }
 
 /// What becomes of the reading side of each listening socket.
@@ -34,7 +35,7 @@ impl UncarriedFrames {
 }
 
 impl FrameSink for UncarriedFrames {
-    fn frame(&mut self, _frame: &mut [u8], _arrival: &Arrival) {
+    fn frame(&mut self, _buffers: &mut [u8], _at: Range<usize>, _arrival: &Arrival) {
         self.0.count(DropReason::FrameUncarried);
     }
 }
@@ -53,11 +54,12 @@ pub struct Reader {
     quic: Arc<Queue>,
     drops: Arc<DropCounters>,
     batch: ReceiveBatch,
+    complained: bool,
 }
 
 impl Reader {
     pub(super) fn new(socket: Arc<UdpSocket>, quic: Arc<Queue>, drops: Arc<DropCounters>) -> Self {
-        Self { socket, quic, drops, batch: ReceiveBatch::default() }
+        Self { socket, quic, drops, batch: ReceiveBatch::default(), complained: false }
     }
 
     /// The socket that it reads.
@@ -65,25 +67,33 @@ impl Reader {
         &self.socket
     }
 
-    /// Waits for datagrams and reads what is there; frames go to `sink`, QUIC packets to quinn.
+    /// Reads what is there; [`Self::deliver`] hands it on.
     ///
     /// # Errors
-    /// `Interrupted` once nobody uses the socket any more; otherwise the socket's error, after which it may be tried
-    /// again.
-    pub fn read(&mut self, sink: &mut impl FrameSink) -> io::Result<()> {
-        self.socket.receive(&mut self.batch)?;
+    /// `WouldBlock` when there is nothing; `Interrupted` once nobody uses the socket any more; otherwise the socket's
+    /// error, after which it may be tried again.
+    pub fn try_receive(&mut self) -> io::Result<()> {
+        self.socket.try_receive(&mut self.batch)
+    }
+
+    /// Hands on what was read: frames to `sink`, QUIC packets to quinn. The buffers, where frames still lie.
+    pub fn deliver(&mut self, sink: &mut impl FrameSink) -> &mut [u8] {
         let mut quic = false;
-        for (arrival, run) in self.batch.runs() {
+        let (runs, buffers) = self.batch.parts();
+        for (arrival, run) in runs {
             // An empty datagram makes an empty run.
             if run.is_empty() {
                 self.drops.count(DropReason::FrameLength);
             }
             // One by one: the kernel may have merged both kinds into one run.
-            for datagram in run.chunks_mut(arrival.stride) {
-                match kind(datagram) {
-                    Ok(Kind::Frame) => sink.frame(datagram, &arrival),
+            let mut rest = run;
+            while !rest.is_empty() {
+                let at = rest.start..(rest.start + arrival.stride).min(rest.end);
+                rest.start = at.end;
+                match kind(&buffers[at.clone()]) {
+                    Ok(Kind::Frame) => sink.frame(buffers, at, &arrival),
                     Ok(Kind::Quic) => {
-                        self.quic.push(arrival, datagram);
+                        self.quic.push(arrival, &buffers[at]);
                         quic = true;
                     }
                     Err(reason) => self.drops.count(reason),
@@ -93,24 +103,32 @@ impl Reader {
         if quic {
             self.quic.wake();
         }
+        buffers
+    }
+
+    fn read(&mut self, sink: &mut impl FrameSink) -> io::Result<()> {
+        self.socket.receive(&mut self.batch)?;
+        self.deliver(sink);
         Ok(())
     }
 
     /// Reads until nobody uses the socket any more.
     pub fn run(mut self, mut sink: impl FrameSink) {
-        let mut complained = false;
         loop {
             match self.read(&mut sink) {
-                Ok(()) => complained = false,
+                Ok(()) => self.complained = false,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => return,
-                Err(error) => {
-                    if !std::mem::replace(&mut complained, true) {
-                        tracing::warn!(%error, "a UDP socket cannot be read; trying again");
-                    }
-                    std::thread::sleep(PAUSE);
-                }
+                Err(error) => self.pause(&error),
             }
         }
+    }
+
+    /// Waits a little after an error, and tells the first of several.
+    pub fn pause(&mut self, error: &io::Error) {
+        if !std::mem::replace(&mut self.complained, true) {
+            tracing::warn!(%error, "a UDP socket cannot be read; trying again");
+        }
+        std::thread::sleep(PAUSE);
     }
 }
 
@@ -127,8 +145,8 @@ mod tests {
     struct Seen(Vec<Vec<u8>>);
 
     impl FrameSink for Seen {
-        fn frame(&mut self, frame: &mut [u8], _arrival: &Arrival) {
-            self.0.push(frame.to_vec());
+        fn frame(&mut self, buffers: &mut [u8], at: Range<usize>, _arrival: &Arrival) {
+            self.0.push(buffers[at].to_vec());
         }
     }
 

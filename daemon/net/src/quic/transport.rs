@@ -21,6 +21,7 @@ use quinn::{ConnectError, ConnectionError, Incoming, TransportErrorCode};
 
 use super::bound::Bound;
 use super::connection::handshake;
+use super::ends::Ends;
 use super::gate::{Gate, OpenHandshake, Source, Verdict};
 use super::keys::SocketKeys;
 use super::listener::{Happening, Listener};
@@ -51,6 +52,7 @@ pub struct Transport {
     punches: Punches,
     /// Handshakes that may be those of peers that are waited for.
     taken: FuturesUnordered<BoxFuture<'static, Taken>>,
+    ends: Ends,
     events: VecDeque<Event>,
     waker: Option<Waker>,
 }
@@ -80,7 +82,7 @@ impl Transport {
     /// # Errors
     /// When TLS cannot be set up.
     pub fn new(config: Config) -> Result<Self, Error> {
-        let Config { identity, reset_keys, udp, limits, receive, drops, clock } = config;
+        let Config { identity, reset_keys, udp, limits, receive, drops, clock, ends } = config;
         Ok(Self {
             settings: Arc::new(Settings::new(identity)?),
             reset_keys,
@@ -95,6 +97,7 @@ impl Transport {
             listeners: SelectAll::new(),
             punches: Punches::default(),
             taken: FuturesUnordered::new(),
+            ends,
             events: VecDeque::new(),
             waker: None,
         })
@@ -213,12 +216,14 @@ impl Transport {
                 return self.drops.count(DropReason::QuicHandshake);
             }
         };
+        let ends = self.ends.clone();
+        let connection = async move { handshake(connecting, Some(open), &ends).await };
         if self.punches.any() {
             // Only the end of the handshake tells whether it is who is waited for.
-            let taken = async move { Taken { at, result: handshake(connecting, Some(open)).await } };
+            let taken = async move { Taken { at, result: connection.await } };
             self.taken.push(taken.boxed());
         } else {
-            self.events.push_back(at.event(handshake(connecting, Some(open)).boxed()));
+            self.events.push_back(at.event(connection.boxed()));
         }
     }
 
@@ -277,7 +282,7 @@ impl Libp2pTransport for Transport {
             (Role::Listener, None) => Err(TransportError::MultiaddrNotSupported(address)),
             (Role::Dialer, peer) => {
                 let bound = self.socket_for(to, options.port_use).map_err(TransportError::Other)?;
-                Ok(dial(bound, Arc::clone(&self.settings), to, peer).boxed())
+                Ok(dial(bound, Arc::clone(&self.settings), to, peer, self.ends.clone()).boxed())
             }
         }
     }
@@ -308,11 +313,12 @@ async fn dial(
     settings: Arc<Settings>,
     to: SocketAddr,
     peer: Option<PeerId>,
+    ends: Ends,
 ) -> Result<(PeerId, Connection), Error> {
     // TLS wants a name; libp2p has none, and this one is sent to nobody who could tell hosts apart by it.
     const NAME: &str = "l";
     let connecting = bound.endpoint.connect_with(settings.dialling(peer)?, to, NAME)?;
-    handshake(connecting, None).await.map_err(|error| match (error, peer) {
+    handshake(connecting, None, &ends).await.map_err(|error| match (error, peer) {
         (Error::Connection(ConnectionError::TransportError(error)), Some(peer)) if error.code == wrong_peer() => {
             Error::WrongPeer(peer)
         }

@@ -1,11 +1,9 @@
 //! Carrier A: sealed frames with a `u16` length each on one substream per direction (protocol.md 7.3).
 
 mod carrier;
-mod inbound;
 mod reader;
 
 pub use carrier::StreamCarrier;
-pub use inbound::{Inbound, InboundBatch};
 pub(crate) use reader::read_frames;
 
 use libp2p::StreamProtocol;

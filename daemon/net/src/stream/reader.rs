@@ -7,7 +7,7 @@ use futures::{AsyncRead, AsyncReadExt};
 use node::frame::MIN_FRAME;
 use node::router::PeerSlot;
 
-use super::Inbound;
+use crate::inbound::Inbound;
 use crate::plane::PeerStats;
 
 const BUFFER: usize = 128 * 1024;
@@ -58,11 +58,10 @@ mod tests {
     use super::*;
 
     fn read(bytes: &[u8]) -> (io::Result<()>, Vec<usize>) {
-        let inbound = Arc::new(Inbound::new(Arc::default()));
+        let inbound = Arc::new(Inbound::new(Arc::default()).unwrap());
         let result = futures::executor::block_on(read_frames(bytes, PeerSlot(1), &Arc::default(), &inbound));
-        inbound.push(inbound.spare());
         let mut lengths = Vec::new();
-        while let Some(batch) = inbound.pop().filter(|batch| !batch.is_empty()) {
+        while let Some(batch) = inbound.pop() {
             lengths.extend((0..batch.len()).map(|number| batch.range(number).len()));
         }
         (result, lengths)

@@ -6,6 +6,8 @@
 
 use std::collections::BTreeMap;
 
+use super::dialer::Quality;
+use crate::address::is_quic;
 use libp2p::PeerId;
 use libp2p::core::ConnectedPoint;
 use libp2p::swarm::ConnectionId as SwarmConnection;
@@ -30,6 +32,14 @@ pub(super) struct Connection {
     pub(super) endpoint: ConnectedPoint,
     proven: bool,
     counts: bool,
+}
+
+impl Connection {
+    /// What it is good for.
+    pub(super) fn quality(&self) -> Quality {
+        let quic = is_quic(self.endpoint.get_remote_address());
+        if quic && self.way == Way::Direct { Quality::Good } else { Quality::StreamsOnly }
+    }
 }
 
 /// Those of peers, without the visits of guests.
@@ -98,6 +108,12 @@ impl Connections {
     /// The number of a connection.
     pub(super) fn number(&self, swarm: SwarmConnection) -> Option<ConnectionId> {
         self.known.iter().find(|(_, known)| known.swarm == swarm).map(|(number, _)| *number)
+    }
+
+    /// What those of a peer are good for.
+    pub(super) fn quality(&self, peer: &PeerId) -> Quality {
+        let mut of_peer = self.known.values().filter(|known| known.peer == *peer);
+        if of_peer.any(|known| known.quality() == Quality::Good) { Quality::Good } else { Quality::StreamsOnly }
     }
 
     /// Whether nobody is connected.

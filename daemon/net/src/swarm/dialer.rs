@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use libp2p::multiaddr::Protocol;
 use libp2p::{Multiaddr, PeerId};
 use node::time::Time;
 
 use ipnet::IpNet;
 
-use crate::address::ip_of;
+use crate::address::{ip_of, is_quic};
 
 const FIRST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(60);
@@ -27,6 +28,17 @@ struct Wanted {
     failures: u32,
     due: Option<Time>,
     connected_at: Option<Time>,
+    /// While no connection is good: dials for a better one, and when the next is due.
+    better: Option<(u32, Time)>,
+}
+
+/// What a peer's connections are good for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Quality {
+    /// One is direct and by QUIC: datagrams may pass beside it.
+    Good,
+    /// They carry frames on streams only.
+    StreamsOnly,
 }
 
 impl Dialer {
@@ -34,7 +46,7 @@ impl Dialer {
     pub(super) fn want(&mut self, peer: PeerId, addresses: Vec<Multiaddr>, now: Time) {
         let connected_at = self.wanted.get(&peer).and_then(|wanted| wanted.connected_at);
         let due = (connected_at.is_none() && !addresses.is_empty()).then_some(now);
-        self.wanted.insert(peer, Wanted { addresses, failures: 0, due, connected_at });
+        self.wanted.insert(peer, Wanted { addresses, failures: 0, due, connected_at, better: None });
     }
 
     pub(super) fn forget(&mut self, peer: &PeerId) {
@@ -48,6 +60,14 @@ impl Dialer {
         }
     }
 
+    /// Says what the connections of a peer are good for, after each change. Where they could be better, it is dialled for
+    /// that at growing pauses.
+    pub(super) fn judge(&mut self, peer: &PeerId, quality: Quality, now: Time) {
+        let Some(wanted) = self.wanted.get_mut(peer) else { return };
+        let better = quality == Quality::StreamsOnly && wanted.connected_at.is_some() && wanted.could_be_better();
+        wanted.better = better.then(|| wanted.better.unwrap_or((0, now + FIRST)));
+    }
+
     /// The last connection is gone; `random` decides the pause.
     pub(super) fn disconnected(&mut self, peer: &PeerId, now: Time, random: u64) {
         if let Some(wanted) = self.wanted.get_mut(peer) {
@@ -58,6 +78,7 @@ impl Dialer {
                     wanted.failures = wanted.failures.saturating_add(1);
                 }
             }
+            wanted.better = None;
             wanted.pause(now, random);
         }
     }
@@ -76,6 +97,9 @@ impl Dialer {
             wanted.failures = 0;
             wanted.due = (!wanted.addresses.is_empty()).then_some(now);
         }
+        for better in self.wanted.values_mut().filter_map(|wanted| wanted.better.as_mut()) {
+            *better = (0, now);
+        }
     }
 
     /// The addresses of a wanted peer.
@@ -93,15 +117,44 @@ impl Dialer {
         .collect()
     }
 
+    /// Whom to dial now for a better connection, and where.
+    pub(super) fn due_for_better(&mut self, now: Time) -> Vec<(PeerId, Vec<Multiaddr>)> {
+        let mut out = Vec::new();
+        for (peer, wanted) in &mut self.wanted {
+            if let Some((dials, due)) = &mut wanted.better
+                && *due <= now
+            {
+                *due = now + pause_after(*dials);
+                *dials = dials.saturating_add(1);
+                out.push((*peer, wanted.addresses.iter().filter(|address| is_good(address)).cloned().collect()));
+            }
+        }
+        out
+    }
+
     /// When somebody is due next.
     pub(super) fn deadline(&self) -> Option<Time> {
-        self.wanted.values().filter_map(|wanted| wanted.due).min()
+        let better = self.wanted.values().filter_map(|wanted| wanted.better).map(|(_, due)| due);
+        self.wanted.values().filter_map(|wanted| wanted.due).chain(better).min()
     }
 }
 
+fn pause_after(failures: u32) -> Duration {
+    FIRST.saturating_mul(1 << failures.min(6)).min(LONGEST)
+}
+
+/// Whether a connection to this address may have datagrams beside it.
+fn is_good(address: &Multiaddr) -> bool {
+    is_quic(address) && !address.iter().any(|part| part == Protocol::P2pCircuit)
+}
+
 impl Wanted {
+    fn could_be_better(&self) -> bool {
+        self.addresses.iter().any(is_good)
+    }
+
     fn pause(&mut self, now: Time, random: u64) {
-        let longest = FIRST.saturating_mul(1 << self.failures.min(6)).min(LONGEST);
+        let longest = pause_after(self.failures);
         let nanos = u64::try_from(longest.as_nanos()).unwrap_or(u64::MAX);
         let pause =
             Duration::from_nanos(u64::try_from((u128::from(random) * u128::from(nanos)) >> 64).unwrap_or(nanos));
@@ -142,6 +195,30 @@ mod tests {
             now = next;
         }
         assert_eq!(pauses, [2, 4, 8, 16, 32, 60, 60, 60, 60, 60]);
+    }
+
+    #[test]
+    fn where_only_streams_are_carried_a_better_connection_is_dialled_for_until_there_is_one() {
+        let (mut dialer, peer) = dialer();
+        let (tcp, quic) = ("/ip4/203.0.113.1/tcp/1", "/ip4/203.0.113.1/udp/1/quic-v1");
+        dialer.want(peer, [tcp, quic].map(|text| text.parse().unwrap()).into(), at(0));
+        dialer.connected(&peer, at(0));
+        dialer.judge(&peer, Quality::StreamsOnly, at(0));
+        let mut times = Vec::new();
+        while let Some(next) = dialer.deadline().filter(|&next| next <= at(200)) {
+            let due = dialer.due_for_better(next);
+            assert_eq!(due, [(peer, vec![quic.parse().unwrap()])]);
+            dialer.judge(&peer, Quality::StreamsOnly, next);
+            times.push(next.saturating_since(at(0)).as_secs());
+        }
+        assert_eq!(times, [1, 2, 4, 8, 16, 32, 64, 124, 184]);
+        dialer.kick(at(200));
+        assert_eq!(dialer.deadline(), Some(at(200)));
+        dialer.judge(&peer, Quality::Good, at(200));
+        assert_eq!(dialer.deadline(), None);
+        dialer.want(peer, vec![tcp.parse().unwrap()], at(0));
+        dialer.judge(&peer, Quality::StreamsOnly, at(200));
+        assert_eq!(dialer.deadline(), None, "nothing better is known");
     }
 
     #[test]

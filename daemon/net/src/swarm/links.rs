@@ -3,15 +3,17 @@
 use libp2p::core::ConnectedPoint;
 use libp2p::swarm::ConnectionId as SwarmConnection;
 use libp2p::{Multiaddr, PeerId, Stream, ping};
-use node::tunnel::ConnectionId;
+use node::path::Endpoint;
+use node::tunnel::{ConnectionId, Dialled};
 use tokio::sync::oneshot;
 
 use super::NetEvent;
-use super::dialer::Dialer;
+use super::dialer::{Dialer, Quality};
 use super::handshakes::TUNNEL;
 use super::relays::Relays;
 use super::streams::Arrived;
 use super::task::{Task, random};
+use crate::quic::End;
 use crate::stream::read_frames;
 
 impl Task {
@@ -90,13 +92,19 @@ impl Task {
 
     /// Tells of connections that count from now on, and lets substreams follow the best one.
     fn settle(&mut self, id: PeerId) {
+        self.dialer.judge(&id, self.connections.quality(&id), (self.clock)());
         let news = self.connections.newly_counting(&id);
         let best = self.connections.best(&id).map(|best| best.swarm);
         self.swarm.behaviour_mut().streams.inner_mut().prefer(id, best);
         let Some(peer) = self.peers.get_mut(&id) else { return };
         for (connection, known) in news {
             let (dialled, address) = (known.dialled, other_end(&known.endpoint));
-            self.outbox.push_back(NetEvent::ConnectionUp { peer: peer.key, connection, dialled, address });
+            let end = (known.quality() == Quality::Good).then(|| self.ends.newest(&id)).flatten();
+            let endpoint = end.map(|End { remote, local }| {
+                // Whom we dialled answers whichever address of ours the kernel chooses.
+                Endpoint { remote, local: local.filter(|_| dialled == Dialled::ByPeer) }
+            });
+            self.outbox.push_back(NetEvent::ConnectionUp { peer: peer.key, connection, dialled, address, endpoint });
         }
         if peer.best != best {
             peer.best = best;

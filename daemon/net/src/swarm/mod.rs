@@ -30,6 +30,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use libp2p::Multiaddr;
 use node::drops::DropCounters;
+use node::path::Endpoint;
 use node::peer_key::PeerKey;
 use node::router::PeerSlot;
 use node::time::Time;
@@ -38,8 +39,10 @@ use os::udp::UdpOptions;
 use tokio::sync::{mpsc, oneshot};
 use zeroize::Zeroizing;
 
+use crate::inbound::Inbound;
 use crate::plane::PeerStats;
-use crate::stream::{Inbound, StreamCarrier};
+use crate::quic::Receive;
+use crate::stream::StreamCarrier;
 use task::Command;
 
 const COMMANDS: usize = 1024;
@@ -65,8 +68,10 @@ pub struct NetConfig {
     pub advertise: Vec<Multiaddr>,
     /// Inner addresses, which are never dialled: the tunnel must not run through itself.
     pub inner: Vec<IpNet>,
-    /// Where received frames go.
+    /// Where frames go that streams bring.
     pub inbound: Arc<Inbound>,
+    /// Who reads the UDP sockets.
+    pub receive: Receive,
     /// Counts dropped frames.
     pub drops: Arc<DropCounters>,
     /// The clock that counts sleep.
@@ -126,6 +131,8 @@ pub enum NetEvent {
         dialled: Dialled,
         /// The other end. By way of a relay it is the relay's address, its PeerId and `/p2p-circuit`.
         address: Multiaddr,
+        /// Where datagrams may reach the peer, if it is a direct connection by UDP.
+        endpoint: Option<Endpoint>,
     },
     /// A connection is gone.
     ConnectionDown {

@@ -27,9 +27,10 @@ use super::listeners::Listeners;
 use super::pairing::{PairNews, PairStream, Pairings};
 use super::relays::Relays;
 use super::{EVENTS, NetConfig, NetError, NetEvent, Serve, Substreams};
+use crate::inbound::Inbound;
 use crate::peer_id;
-use crate::quic::{self, ResetKeys};
-use crate::stream::{Inbound, StreamCarrier};
+use crate::quic::{self, Ends, ResetKeys};
+use crate::stream::StreamCarrier;
 
 /// Room for the messages of handshakes in flight; a full queue holds their readers up.
 const HANDSHAKE_EVENTS: usize = 64;
@@ -56,6 +57,7 @@ pub(super) enum Command {
 
 pub(super) struct Task {
     pub(super) swarm: Swarm<Behaviour>,
+    pub(super) ends: Ends,
     substreams: Substreams,
     listeners: Listeners,
     pub(super) relays: Relays,
@@ -107,6 +109,8 @@ impl Task {
         commands: mpsc::Receiver<Command>,
         events: mpsc::Sender<NetEvent>,
     ) -> Result<Self, NetError> {
+        let listeners = Listeners::new(&config);
+        let ends = Ends::default();
         let reset_keys = ResetKeys::derive(&config.identity_seed);
         let identity = Keypair::ed25519_from_bytes(&mut *config.identity_seed).map_err(|_| NetError::Identity)?;
         let relays = Relays::new(&config.relays);
@@ -115,7 +119,8 @@ impl Task {
             reset_keys,
             udp: std::mem::take(&mut config.udp),
             limits: quic::Limits::default(),
-            receive: quic::on_own_threads(Arc::clone(&config.drops)),
+            receive: config.receive,
+            ends: ends.clone(),
             drops: Arc::clone(&config.drops),
             clock: config.clock,
         };
@@ -130,7 +135,8 @@ impl Task {
         Ok(Self {
             swarm,
             substreams,
-            listeners: Listeners::new(&config),
+            ends,
+            listeners,
             relays,
             serve: config.serve,
             dialer: Dialer::default(),
@@ -196,6 +202,9 @@ impl Task {
     fn dial_due(&mut self) {
         for (peer, addresses) in self.dialer.due((self.clock)()) {
             // Who is due has no connection but perhaps a guest's.
+            self.dial(peer, addresses, PeerCondition::NotDialing);
+        }
+        for (peer, addresses) in self.dialer.due_for_better((self.clock)()) {
             self.dial(peer, addresses, PeerCondition::NotDialing);
         }
     }

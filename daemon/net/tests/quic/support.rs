@@ -13,7 +13,7 @@ use libp2p::core::{Endpoint as Role, Transport as _};
 use libp2p::identity::Keypair;
 use libp2p::multiaddr::Protocol;
 use libp2p::{Multiaddr, PeerId, quic};
-use net::quic::{Config, Limits, ResetKeys, Transport, on_own_threads};
+use net::quic::{Config, Ends, Limits, ResetKeys, Transport, on_own_threads};
 use node::drops::DropCounters;
 use os::udp::UdpOptions;
 use tokio::sync::{mpsc, oneshot};
@@ -80,6 +80,7 @@ impl Host {
             receive: on_own_threads(Arc::clone(&drops)),
             drops: Arc::clone(&drops),
             clock: os::clock::boottime,
+            ends: Ends::default(),
         };
         let transport = Transport::new(config).unwrap();
         let transport = transport.map(|(peer, connection), _| (peer, StreamMuxerBox::new(connection)));

@@ -56,7 +56,7 @@ impl Paths {
 
 /// The one probe among these.
 fn probe(outputs: &[Output], to: Endpoint) -> [u8; 8] {
-    let tokens: Vec<_> = outputs.iter().filter_map(|output| match output {
+    let tokens = outputs.iter().filter_map(|output| match output {
         Output::Probe { token, to: at } if *at == to => Some(*token),
         Output::Probe { .. } | Output::Use(_) | Output::Trust(_) | Output::CheckPath => None,
     });
@@ -189,11 +189,11 @@ fn a_peer_whose_frames_come_another_way_makes_ours_be_checked_once() {
 
 #[test]
 fn an_answer_proves_the_path_only_where_frames_go() {
-    let paths = at_home();
+    let at_home = at_home();
     let other_local = Endpoint { local: Some("192.0.2.9".parse().unwrap()), ..home() };
-    assert!(paths.is_current(Via::Datagram(other_local)) && !paths.is_current(Via::Stream));
-    assert!(!paths.is_current(Via::Datagram(elsewhere())));
-    assert!(super::tests::paths().is_current(Via::Stream));
+    assert!(at_home.is_current(Via::Datagram(other_local)) && !at_home.is_current(Via::Stream));
+    assert!(!at_home.is_current(Via::Datagram(elsewhere())));
+    assert!(paths().is_current(Via::Stream));
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::ChainRule;
 use crate::epoch::{Cipher, EpochId, Opener, Sealer};
 use crate::handshake::{HandshakeError, Params, ReceiverIndex, RejectCode, Tlv};
+use crate::path::Via;
 use crate::secret::StoredSecret;
 use crate::state::PeerState;
 use crate::time::Time;
@@ -80,6 +81,8 @@ pub enum Report {
     ProbeReceived {
         /// Its token.
         token: [u8; 8],
+        /// Which way it came.
+        via: Via,
     },
     /// An authentic answer to a probe came in.
     ProbeAcked {
@@ -143,6 +146,10 @@ pub enum Input {
     Rotate,
     /// Forget all back-off, and make new keys now.
     Reconnect,
+    /// Frames go another way from now on.
+    PathChanged,
+    /// Probe the way that frames go as soon as there is content to send: perhaps it does not reach the peer.
+    CheckPath,
     /// The administrator accepts one start without a chain (`require_chain`, protocol.md 6.7).
     AcceptChainReset,
     /// The pair has another PSK now, or none.
@@ -198,10 +205,12 @@ pub enum Output {
         /// Its token.
         token: [u8; 8],
     },
-    /// Answer a probe with the current sealer.
+    /// Answer a probe with the current sealer, the way that it came.
     SendProbeAck {
         /// The probe's token.
         token: [u8; 8],
+        /// Which way the probe came, and so the answer goes.
+        via: Via,
     },
     /// A new connection is needed: none stands, or the peer does not answer on the one that does.
     NeedConnection,

@@ -29,9 +29,13 @@ pub(super) enum Due {
 #[derive(Debug)]
 pub(super) struct Liveness {
     /// The first content that nothing authentic came after.
+    silent_since: Option<Time>,
+    /// The same, or when it was sent another way after that.
     unanswered: Option<Time>,
     /// Content was sent since the sending path was last proven.
     unproven: bool,
+    /// It is to be proven without delay.
+    check_now: bool,
     proven_at: Time,
     series: Option<Series>,
     dead: bool,
@@ -43,8 +47,10 @@ pub(super) struct Liveness {
 impl Liveness {
     pub(super) const fn new(now: Time) -> Self {
         Self {
+            silent_since: None,
             unanswered: None,
             unproven: false,
+            check_now: false,
             proven_at: now,
             series: None,
             dead: false,
@@ -60,10 +66,24 @@ impl Liveness {
         *self = Self { last_received, round_trip, ..Self::new(now) };
     }
 
+    /// What is sent goes another way, of which nothing is known yet.
+    pub(super) fn change_path(&mut self, now: Time) {
+        let (silent_since, last_received) = (self.silent_since, self.last_received);
+        // A peer that is silent is owed the same patience on this way, whether or not there is more to send.
+        let unanswered = silent_since.map(|_| now);
+        *self = Self { silent_since, unanswered, last_received, ..Self::new(now) };
+    }
+
+    /// The next content, or the last, is worth a probe at once.
+    pub(super) fn check(&mut self) {
+        self.check_now = true;
+    }
+
     pub(super) fn sent(&mut self, at: Time, traffic: Traffic) {
         self.last_sent = self.last_sent.max(at);
         match traffic {
             Traffic::Content => {
+                self.silent_since.get_or_insert(at);
                 self.unanswered.get_or_insert(at);
                 self.unproven = true;
             }
@@ -73,12 +93,13 @@ impl Liveness {
 
     pub(super) fn received(&mut self, at: Time) {
         self.last_received = self.last_received.max(Some(at));
-        // What was sent after the last arrival is still unanswered; the report does not say, so it starts over.
+        self.silent_since = None;
         self.unanswered = None;
     }
 
     pub(super) fn probed(&mut self, now: Time, token: [u8; 8]) {
         self.last_sent = now;
+        self.check_now = false;
         self.series.get_or_insert(Series { sent: Vec::new() }).sent.push((token, now));
     }
 
@@ -118,7 +139,7 @@ impl Liveness {
 
     /// When the silence makes the peer count as stalled.
     pub(super) fn stalled_at(&self, limits: &TunnelLimits) -> Option<Time> {
-        self.unanswered.map(|since| since + limits.stalled)
+        self.silent_since.map(|since| since + limits.stalled)
     }
 
     /// Whether probes went unanswered and nothing has proven the path since.
@@ -144,7 +165,8 @@ impl Liveness {
         }
         let patience = limits.silence.max(self.round_trip.unwrap_or_default() * 3);
         let silence = self.unanswered.map(|since| since + patience);
-        let check = self.unproven.then(|| self.proven_at + limits.sending_check);
+        let pause = if self.check_now { Duration::ZERO } else { limits.sending_check };
+        let check = self.unproven.then(|| self.proven_at + pause);
         silence.into_iter().chain(check).min()
     }
 }
@@ -220,6 +242,33 @@ mod tests {
         liveness.acked([1; 8], ms(1510));
         assert_eq!(liveness.deadline(&limits), ms(1500) + limits.keepalive);
         assert_eq!(liveness.round_trip(), Some(Duration::from_millis(510)));
+    }
+
+    #[test]
+    fn a_path_that_is_in_doubt_is_probed_with_the_next_content() {
+        let limits = TunnelLimits::default();
+        let mut liveness = Liveness::new(ms(0));
+        liveness.check();
+        assert_eq!(liveness.due(ms(10), &limits), None, "nothing was sent");
+        liveness.sent(ms(20), Traffic::Content);
+        assert_eq!(liveness.due(ms(20), &limits), Some(Due::Probe));
+        liveness.probed(ms(20), [1; 8]);
+        liveness.acked([1; 8], ms(30));
+        liveness.sent(ms(40), Traffic::Content);
+        assert_eq!(liveness.due(ms(900), &limits), None, "one doubt, one probe");
+    }
+
+    #[test]
+    fn another_path_is_judged_anew() {
+        let limits = TunnelLimits::default();
+        let mut liveness = Liveness::new(ms(0));
+        liveness.sent(ms(0), Traffic::Content);
+        probes_until_dead(&mut liveness, &limits, false);
+        liveness.change_path(ms(3000));
+        assert!(!liveness.is_dead() && liveness.round_trip().is_none());
+        assert_eq!(liveness.due(ms(3999), &limits), None);
+        assert_eq!(liveness.due(ms(4000), &limits), Some(Due::Probe), "though there was nothing more to send");
+        assert_eq!(liveness.stalled_at(&limits), Some(ms(3000)), "the peer has been silent all the time");
     }
 
     #[test]

@@ -142,6 +142,8 @@ impl Tunnel {
             Input::Report(report) => self.on_report(now, report),
             Input::Rotate => self.start_now(),
             Input::Reconnect => self.on_reconnect(),
+            Input::PathChanged => self.liveness.change_path(now),
+            Input::CheckPath => self.liveness.check(),
             Input::AcceptChainReset => self.on_chain_reset_accepted(now),
             Input::PskChanged(psk) => self.on_psk_changed(psk),
             Input::ChainRuleChanged(rule) => self.on_chain_rule_changed(rule),
@@ -243,9 +245,9 @@ impl Tunnel {
             Report::HardLimit { epoch: _ } => {}
             Report::Received { at } => self.liveness.received(at),
             Report::Sent { at, traffic } => self.liveness.sent(at, traffic),
-            Report::ProbeReceived { token } => {
+            Report::ProbeReceived { token, via } => {
                 if self.sending.is_some() {
-                    self.outputs.push_back(Output::SendProbeAck { token });
+                    self.outputs.push_back(Output::SendProbeAck { token, via });
                 }
             }
             Report::ProbeAcked { token, at } => {

@@ -1,6 +1,7 @@
 //! Datagrams of one receive call, in reused buffers.
 
 use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
 
 use socket2::SockAddrStorage;
 
@@ -49,6 +50,13 @@ impl ReceiveBatch {
     pub fn runs(&mut self) -> impl Iterator<Item = (Arrival, &mut [u8])> {
         let buffers = self.buffers.chunks_exact_mut(BUFFER);
         self.arrivals.iter().zip(buffers).map(|(&(arrival, length), buffer)| (arrival, &mut buffer[..length]))
+    }
+
+    /// Where in the buffers the runs lie, in the order in which they came, and the buffers.
+    pub fn parts(&mut self) -> (impl Iterator<Item = (Arrival, Range<usize>)>, &mut [u8]) {
+        let runs = self.arrivals.iter().enumerate();
+        let runs = runs.map(|(number, &(arrival, length))| (arrival, number * BUFFER..number * BUFFER + length));
+        (runs, &mut self.buffers)
     }
 
     /// How many runs it holds.

@@ -145,6 +145,11 @@ pub fn is_too_long(error: &io::Error) -> bool {
     error.raw_os_error() == Some(libc::EMSGSIZE)
 }
 
+/// Whether a datagram found no room: in the socket's buffer, or in the queue of its interface.
+pub fn is_out_of_room(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::WouldBlock || error.raw_os_error() == Some(libc::ENOBUFS)
+}
+
 /// A run of datagrams to one address.
 #[derive(Clone, Copy, Debug)]
 pub struct Transmit<'b> {

@@ -1,21 +1,20 @@
 //! The socket.
 
 use std::ffi::c_int;
-use std::io::{self, Write};
-use std::net::SocketAddr;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
-use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use super::batch::ReceiveBatch;
 use super::message::Control;
 use super::platform;
 use super::{MAX_DATAGRAM, MAX_RUN, Transmit, UdpError, UdpNote, UdpOptions};
+use crate::bell::{Bell, wait_readable, wait_writable};
 
 /// Bulk data must not push handshakes out of the buffer that both share.
 const RECEIVE_BUFFER: usize = 8 << 20;
@@ -31,19 +30,24 @@ pub struct UdpSocket {
     segmentation: AtomicBool,
     fragments: bool,
     notes: Vec<UdpNote>,
-    woken: UnixStream,
     waker: Waker,
 }
 
 /// Ends a blocked [`UdpSocket::receive`], now and for ever.
 #[derive(Debug, Clone)]
-pub struct Waker(Arc<UnixStream>);
+pub struct Waker(Arc<Woken>);
+
+#[derive(Debug)]
+struct Woken {
+    woken: AtomicBool,
+    bell: Bell,
+}
 
 impl Waker {
     /// Wakes the receiver.
     pub fn wake(&self) {
-        // A full buffer means that it was woken often enough.
-        let _ = (&*self.0).write(&[1]);
+        self.0.woken.store(true, Ordering::Release);
+        self.0.bell.ring();
     }
 }
 
@@ -67,16 +71,13 @@ impl UdpSocket {
         enlarge_buffers(&socket, &mut notes)?;
         socket.bind(&address.into()).map_err(|error| UdpError::Bind { address, error })?;
         let address = socket.local_addr()?.as_socket().unwrap_or(address);
-        let (woken, waker) = UnixStream::pair()?;
-        waker.set_nonblocking(true)?;
         Ok(Self {
             socket,
             address,
             segmentation: AtomicBool::new(granted.segmentation),
             fragments: granted.fragments,
             notes,
-            woken,
-            waker: Waker(Arc::new(waker)),
+            waker: Waker(Arc::new(Woken { woken: AtomicBool::new(false), bell: Bell::new()? })),
         })
     }
 
@@ -126,13 +127,13 @@ impl UdpSocket {
     /// Waits for datagrams and reads what is there.
     ///
     /// # Errors
-    /// `Interrupted` after [`Waker::wake`]; otherwise the socket's error, after which it may be tried again.
+    /// As [`Self::try_receive`], but for `WouldBlock`.
     pub fn receive(&self, batch: &mut ReceiveBatch) -> io::Result<()> {
         loop {
-            // First, so that a flood cannot hide that it was woken.
-            self.wait()?;
             match self.try_receive(batch) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    wait_readable(self.awaited().into_iter())?;
+                }
                 result => return result,
             }
         }
@@ -141,20 +142,33 @@ impl UdpSocket {
     /// Reads what is there.
     ///
     /// # Errors
-    /// `WouldBlock` when there is nothing; otherwise the socket's error.
+    /// `Interrupted` after [`Waker::wake`]; `WouldBlock` when there is nothing; otherwise the socket's error, after which
+    /// it may be tried again.
     pub fn try_receive(&self, batch: &mut ReceiveBatch) -> io::Result<()> {
+        // First, so that a flood cannot hide it.
+        if self.waker.0.woken.load(Ordering::Acquire) {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
         platform::receive(self.as_fd(), batch)
     }
 
-    fn wait(&self) -> io::Result<()> {
-        let mut descriptors =
-            [PollFd::new(self.as_fd(), PollFlags::POLLIN), PollFd::new(self.woken.as_fd(), PollFlags::POLLIN)];
-        match poll(&mut descriptors, PollTimeout::NONE) {
-            Err(Errno::EINTR) => Ok(()),
-            Err(error) => Err(error.into()),
-            Ok(_) if descriptors[1].any() == Some(true) => Err(io::ErrorKind::Interrupted.into()),
-            Ok(_) => Ok(()),
-        }
+    /// What to wait for until [`Self::try_receive`] has something to say.
+    pub fn awaited(&self) -> [BorrowedFd<'_>; 2] {
+        [self.as_fd(), self.waker.0.bell.as_fd()]
+    }
+
+    /// Waits until there may be room to send, but not for long.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn wait_for_room(&self, longest: Duration) -> io::Result<()> {
+        wait_writable(self.as_fd(), longest)
+    }
+
+    /// Whether it can reach an address at all: of its family, and loopback only from loopback.
+    pub fn reaches(&self, to: IpAddr) -> bool {
+        let own = self.address.ip();
+        own.is_ipv4() == to.is_ipv4() && (own.is_unspecified() || own.is_loopback() == to.is_loopback())
     }
 
     /// What ends a blocked [`Self::receive`].

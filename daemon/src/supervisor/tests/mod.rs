@@ -11,8 +11,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use cryprq_ipc_proto::error::{ErrorBody, ErrorCode};
 use cryprq_ipc_proto::json::read_request;
 use cryprq_ipc_proto::message::Reply;
+use net::inbound::Inbound;
 use net::plane::{Device, PlaneParts};
-use net::stream::Inbound;
+use net::quic::on_own_threads;
 use net::swarm::{NetConfig, Serve, Tcp};
 use node::drops::DropCounters;
 use node::secret::{HeapStore, SecretKey32, SecretSlot, StoreError, StoredSecret};
@@ -91,7 +92,7 @@ async fn daemon_with(folder: &Path, config: &str, host: Oddities) -> anyhow::Res
     let seed = state.identity_seed()?;
     let identity = Arc::new(state_dir::identity(&seed, &store)?);
     let drops = Arc::new(DropCounters::default());
-    let inbound = Arc::new(Inbound::new(Arc::clone(&drops)));
+    let inbound = Arc::new(Inbound::new(Arc::clone(&drops)).unwrap());
     let (net, events) = net::swarm::start(NetConfig {
         identity_seed: seed,
         listen: Vec::new(),
@@ -103,6 +104,7 @@ async fn daemon_with(folder: &Path, config: &str, host: Oddities) -> anyhow::Res
         advertise: vec![],
         inner: Vec::new(),
         inbound: Arc::clone(&inbound),
+        receive: on_own_threads(Arc::clone(&drops)),
         drops: Arc::clone(&drops),
         clock: boottime,
     })?;

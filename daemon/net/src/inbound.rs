@@ -1,17 +1,22 @@
-//! Received frames on their way from the stream readers to the receiving loop.
+//! Received frames on their way to the receiving loop.
 
 use std::collections::VecDeque;
+use std::io;
 use std::ops::Range;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use node::drops::{DropCounters, DropReason};
 use node::router::PeerSlot;
+use os::bell::{Bell, wait_readable};
 
 use crate::plane::PeerStats;
+use crate::quic::Reader;
 
 const MAX_BATCHES: usize = 64;
 
-/// Frames of one peer, one after another in one buffer. A spare batch has no peer yet.
+/// Frames of one peer from a stream, one after another in one buffer. A spare batch has no peer yet.
 #[derive(Debug, Default)]
 pub struct InboundBatch {
     /// Whose stream they came from.
@@ -62,25 +67,38 @@ impl InboundBatch {
     }
 }
 
-/// The bounded queue between all stream readers and one receiving loop. When it is full the oldest batch goes.
-#[derive(Debug)]
+/// What comes in: the bounded queue between all stream readers and one receiving loop, and the sockets that the loop
+/// reads itself. When the queue is full the oldest batch goes.
 pub struct Inbound {
     queue: Mutex<Queue>,
-    ready: Condvar,
+    bell: Bell,
+    /// Whether the loop waits for the bell, or is about to.
+    asleep: AtomicBool,
     drops: Arc<DropCounters>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Queue {
     batches: VecDeque<InboundBatch>,
     spare: Vec<InboundBatch>,
+    /// Sockets that the loop does not know yet.
+    readers: Vec<Reader>,
     woken: bool,
 }
 
+impl Queue {
+    fn is_quiet(&self) -> bool {
+        self.batches.is_empty() && self.readers.is_empty() && !self.woken
+    }
+}
+
 impl Inbound {
-    /// An empty queue.
-    pub fn new(drops: Arc<DropCounters>) -> Self {
-        Self { queue: Mutex::default(), ready: Condvar::new(), drops }
+    /// An empty queue without a socket.
+    ///
+    /// # Errors
+    /// When the process has no descriptor left.
+    pub fn new(drops: Arc<DropCounters>) -> io::Result<Self> {
+        Ok(Self { queue: Mutex::default(), bell: Bell::new()?, asleep: AtomicBool::new(false), drops })
     }
 
     /// An empty batch for a reader to fill.
@@ -94,25 +112,41 @@ impl Inbound {
         let dropped = if queue.batches.len() >= MAX_BATCHES { queue.batches.pop_front() } else { None };
         queue.batches.push_back(batch);
         drop(queue);
-        self.ready.notify_one();
+        self.ring();
         if let Some(dropped) = dropped {
             let drops = dropped.stats.as_ref().map_or(&*self.drops, |stats| stats.drops());
             drops.add(DropReason::InQueueFull, dropped.len() as u64);
         }
     }
 
-    /// Waits for a batch; `None` when the loop was woken for something else.
+    /// Has the loop read a socket.
+    pub fn attach(&self, reader: Reader) {
+        self.lock().readers.push(reader);
+        self.ring();
+    }
+
+    /// The oldest batch, if there is one.
     pub fn pop(&self) -> Option<InboundBatch> {
-        let mut queue = self.lock();
-        loop {
-            if std::mem::take(&mut queue.woken) {
-                return None;
-            }
-            if let Some(batch) = queue.batches.pop_front() {
-                return Some(batch);
-            }
-            queue = self.ready.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        self.lock().batches.pop_front()
+    }
+
+    /// Sockets that were attached since the last call.
+    pub fn attached(&self) -> Vec<Reader> {
+        std::mem::take(&mut self.lock().readers)
+    }
+
+    /// Waits until there is a batch, a new socket, something on one of `readers`, or [`Self::wake`] was called.
+    pub fn wait(&self, readers: &[Reader]) {
+        // Before looking, so that whoever queues something afterwards rings.
+        self.asleep.store(true, Ordering::SeqCst);
+        if self.lock().is_quiet() {
+            let sockets = readers.iter().flat_map(|reader| reader.socket().awaited());
+            // An error shows again when the sockets are read.
+            let _ = wait_readable(std::iter::once(self.bell.as_fd()).chain(sockets));
         }
+        self.asleep.store(false, Ordering::SeqCst);
+        self.bell.silence();
+        self.lock().woken = false;
     }
 
     /// Gives an opened batch back for reuse.
@@ -124,13 +158,19 @@ impl Inbound {
         }
     }
 
-    /// Wakes a waiting [`Self::pop`].
+    /// Ends a [`Self::wait`], now or next time.
     pub fn wake(&self) {
         self.lock().woken = true;
-        self.ready.notify_one();
+        self.ring();
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Queue> {
+    fn ring(&self) {
+        if self.asleep.swap(false, Ordering::SeqCst) {
+            self.bell.ring();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -148,7 +188,7 @@ mod tests {
     #[test]
     fn frames_come_out_in_order_and_a_full_queue_drops_its_oldest_batch() {
         let drops = Arc::new(DropCounters::default());
-        let inbound = Inbound::new(Arc::clone(&drops));
+        let inbound = Inbound::new(Arc::clone(&drops)).unwrap();
         for mark in 0..=64 {
             inbound.push(batch(&[mark, 100 + mark]));
         }
@@ -161,20 +201,26 @@ mod tests {
     #[test]
     fn what_is_dropped_of_a_known_peer_is_counted_with_it() {
         let (drops, stats) = (Arc::<DropCounters>::default(), Arc::<PeerStats>::default());
-        let inbound = Inbound::new(Arc::clone(&drops));
+        let inbound = Inbound::new(Arc::clone(&drops)).unwrap();
         inbound.push(InboundBatch { stats: Some(Arc::clone(&stats)), ..batch(&[1, 2, 3]) });
         (0..64).for_each(|mark| inbound.push(batch(&[mark])));
         assert_eq!((stats.drops().get(DropReason::InQueueFull), drops.total()), (3, 0));
     }
 
     #[test]
-    fn a_waiting_loop_can_be_woken() {
-        let inbound = Arc::new(Inbound::new(Arc::default()));
-        let waiting = std::thread::spawn({
-            let inbound = Arc::clone(&inbound);
-            move || inbound.pop().is_none()
-        });
+    fn a_waiting_loop_hears_of_a_wake_of_a_batch_and_of_a_datagram() {
+        let inbound = Arc::new(Inbound::new(Arc::default()).unwrap());
+        let wait = |wake: &dyn Fn()| {
+            std::thread::scope(|scope| {
+                let waiting = scope.spawn(|| inbound.wait(&[]));
+                wake();
+                waiting.join().unwrap();
+            });
+        };
+        wait(&|| inbound.wake());
+        wait(&|| inbound.push(batch(&[1])));
+        assert_eq!(inbound.pop().map(|batch| batch.len()), Some(1));
         inbound.wake();
-        assert!(waiting.join().unwrap());
+        inbound.wait(&[]);
     }
 }

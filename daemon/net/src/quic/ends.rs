@@ -1,0 +1,67 @@
+//! Where the connections that stand end.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use libp2p::PeerId;
+
+/// The connections of a transport by their peers: libp2p does not say where a connection ends that was dialled by name,
+/// or whose peer came to another address since.
+#[derive(Clone, Default)]
+pub struct Ends(Arc<Mutex<Standing>>);
+
+#[derive(Default)]
+struct Standing {
+    last: u64,
+    peers: HashMap<PeerId, Vec<(u64, quinn::Connection)>>,
+}
+
+/// The ends of one connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct End {
+    /// The peer's.
+    pub remote: SocketAddr,
+    /// Ours, as far as it is known.
+    pub local: Option<IpAddr>,
+}
+
+impl Ends {
+    /// Of the newest connection to a peer.
+    pub fn newest(&self, peer: &PeerId) -> Option<End> {
+        let standing = self.lock();
+        let (_, connection) = standing.peers.get(peer)?.last()?;
+        Some(End { remote: connection.remote_address(), local: connection.local_ip() })
+    }
+
+    /// Enters a connection for as long as the result lives.
+    pub(super) fn enter(&self, peer: PeerId, connection: quinn::Connection) -> Entered {
+        let mut standing = self.lock();
+        standing.last += 1;
+        let number = standing.last;
+        standing.peers.entry(peer).or_default().push((number, connection));
+        Entered { ends: self.clone(), peer, number }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Standing> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A connection's entry.
+pub(super) struct Entered {
+    ends: Ends,
+    peer: PeerId,
+    number: u64,
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        let mut standing = self.ends.lock();
+        let Some(connections) = standing.peers.get_mut(&self.peer) else { return };
+        connections.retain(|&(number, _)| number != self.number);
+        if connections.is_empty() {
+            standing.peers.remove(&self.peer);
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! Waking a thread that waits for descriptors.
+
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+/// Rung by any thread, heard by the one that waits for it.
+#[derive(Debug)]
+pub struct Bell {
+    heard: UnixStream,
+    rung: UnixStream,
+}
+
+impl Bell {
+    /// A silent bell.
+    ///
+    /// # Errors
+    /// When the process has no descriptor left.
+    pub fn new() -> io::Result<Self> {
+        let (heard, rung) = UnixStream::pair()?;
+        heard.set_nonblocking(true)?;
+        rung.set_nonblocking(true)?;
+        Ok(Self { heard, rung })
+    }
+
+    /// Ends a wait for it, now or next time.
+    pub fn ring(&self) {
+        // A full buffer means that it rings already.
+        let _ = (&self.rung).write(&[1]);
+    }
+
+    /// Forgets that it was rung.
+    pub fn silence(&self) {
+        let mut bytes = [0; 64];
+        while (&self.heard).read(&mut bytes).is_ok_and(|read| read == bytes.len()) {}
+    }
+}
+
+impl AsFd for Bell {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.heard.as_fd()
+    }
+}
+
+/// Waits until one of the descriptors can be read, or has failed.
+///
+/// # Errors
+/// The system's; a signal is none.
+pub fn wait_readable<'f>(descriptors: impl Iterator<Item = BorrowedFd<'f>>) -> io::Result<()> {
+    let mut descriptors: Vec<PollFd<'_>> = descriptors.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
+    wait(&mut descriptors, PollTimeout::NONE)
+}
+
+/// Waits until a descriptor takes more, or has failed, or the time is over; longer than a minute is a minute.
+///
+/// # Errors
+/// The system's; a signal is none.
+pub fn wait_writable(descriptor: BorrowedFd<'_>, longest: Duration) -> io::Result<()> {
+    let milliseconds = u16::try_from(longest.as_millis()).unwrap_or(60_000);
+    wait(&mut [PollFd::new(descriptor, PollFlags::POLLOUT)], milliseconds.into())
+}
+
+fn wait(descriptors: &mut [PollFd<'_>], longest: PollTimeout) -> io::Result<()> {
+    match poll(descriptors, longest) {
+        Ok(_) | Err(Errno::EINTR) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ring_ends_the_wait_until_it_is_silenced() {
+        let (quiet, bell) = (Bell::new().unwrap(), Bell::new().unwrap());
+        (0..200).for_each(|_| bell.ring());
+        for _ in 0..2 {
+            wait_readable([quiet.as_fd(), bell.as_fd()].into_iter()).unwrap();
+        }
+        bell.silence();
+        let mut left = [PollFd::new(bell.as_fd(), PollFlags::POLLIN)];
+        assert_eq!(poll(&mut left, PollTimeout::ZERO), Ok(0));
+    }
+
+    #[test]
+    fn more_rings_than_a_buffer_holds_block_nobody() {
+        let bell = Bell::new().unwrap();
+        (0..1_000_000).for_each(|_| bell.ring());
+        bell.silence();
+        assert!(wait_writable(bell.rung.as_fd(), Duration::from_secs(60)).is_ok());
+    }
+}

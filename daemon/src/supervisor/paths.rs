@@ -1,0 +1,67 @@
+//! Which way each peer's frames go, and what the packet loops tell of it.
+
+use net::plane::News;
+use node::path::{Input as PathInput, Output as PathOutput, Path, Via};
+use node::router::PeerSlot;
+use node::tunnel::{Input, Report};
+use os::clock::boottime;
+
+use super::Supervisor;
+
+impl Supervisor {
+    /// Tells a peer's tunnel and its paths what a loop reported.
+    pub(super) async fn on_plane(&mut self, slot: PeerSlot, news: News) {
+        match news {
+            News::Tunnel(report) => self.feed(slot, Input::Report(report)).await,
+            News::Received { at, via } => {
+                self.feed(slot, Input::Report(Report::Received { at })).await;
+                self.feed_paths(slot, PathInput::Heard { via }).await;
+            }
+            News::Acked { token, at, via } => {
+                self.pings.answered(slot, token, at);
+                // What came another way does not prove the way that frames go.
+                if self.peers.get(&slot).is_some_and(|peer| peer.paths.is_current(via)) {
+                    self.feed(slot, Input::Report(Report::ProbeAcked { token, at })).await;
+                }
+                if let Via::Datagram(from) = via {
+                    self.feed_paths(slot, PathInput::Acked { token, from }).await;
+                }
+            }
+            News::Moved { from, epoch, counter } => {
+                self.feed_paths(slot, PathInput::Moved { from, epoch, counter }).await;
+            }
+            News::Stayed => self.feed_paths(slot, PathInput::Stayed).await,
+        }
+    }
+
+    /// After this host's addresses changed: what works is checked, what did not is tried again.
+    pub(super) async fn check_paths(&mut self) {
+        let slots: Vec<_> = self.peers.keys().copied().collect();
+        for slot in slots {
+            self.feed(slot, Input::CheckPath).await;
+            self.feed_paths(slot, PathInput::NetworkChanged).await;
+        }
+    }
+
+    /// Tells a peer's paths what happened and does what they say, in their order.
+    pub(super) async fn feed_paths(&mut self, slot: PeerSlot, input: PathInput) {
+        let Some(peer) = self.peers.get_mut(&slot) else { return };
+        peer.paths.handle(boottime(), input);
+        while let Some(output) = self.peers.get_mut(&slot).and_then(|peer| peer.paths.poll_output()) {
+            match output {
+                PathOutput::Probe { token, to } => self.plane.send_probe_to(slot, token, to),
+                PathOutput::Trust(trust) => self.plane.set_trust(slot, trust),
+                PathOutput::CheckPath => self.feed(slot, Input::CheckPath).await,
+                PathOutput::Use(path) => {
+                    let name = match path {
+                        Path::Stream => "stream",
+                        Path::Datagrams(_) => "datagrams",
+                    };
+                    tracing::info!(peer = slot.0, path = name, "frames go another way");
+                    self.plane.set_path(slot, path);
+                    self.feed(slot, Input::PathChanged).await;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! Which way frames go: by datagrams where they pass, by a stream where they do not, and back.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use cryprq_tests::lab::{Capture, Daemon, Flow, Host, WIRE, until_within};
+use ipnet::IpNet;
+
+use super::{B_QUIC, B_TCP, Pair, Transfer, connected, logs, pattern};
+
+/// A busy machine gets three times what the protocol promises.
+const FALL_BACK: Duration = Duration::from_secs(15);
+const RETURN: Duration = Duration::from_secs(20);
+const NO_UDP: &str = "table ip t { chain i { type filter hook input priority 0; meta l4proto udp iifname wire drop; }; \
+                      chain o { type filter hook output priority 0; meta l4proto udp oifname wire drop; }; }";
+const ALL_AGAIN: &str = "delete table ip t";
+
+fn kind(daemon: &Daemon) -> Option<String> {
+    Some(daemon.peer().ok()?["path"]["kind"].as_str()?.to_owned())
+}
+
+fn both_go_by(kind_of_path: &str, pair: &Pair, limit: Duration) -> Result<()> {
+    until_within(&format!("both go by {kind_of_path}"), limit, || {
+        [&pair.a, &pair.b].into_iter().all(|daemon| kind(daemon).as_deref() == Some(kind_of_path))
+    })
+    .with_context(|| logs(pair))
+}
+
+/// A pair whose frames go by datagrams.
+fn by_datagrams(a_dials: &[&str]) -> Result<Option<Pair>> {
+    let Some(pair) = connected(a_dials)? else { return Ok(None) };
+    both_go_by("udp", &pair, RETURN)?;
+    Ok(Some(pair))
+}
+
+#[test]
+fn frames_go_by_datagrams_over_either_family() -> Result<()> {
+    for address in [B_QUIC, super::B_QUIC_V6] {
+        let Some(pair) = by_datagrams(&[address])? else { return Ok(()) };
+        let other = pair.a.peer()?["path"]["address"].take();
+        ensure!(address.starts_with(other.as_str().context("a path has an address")?), "{other} is not {address}");
+        Transfer::start(&pair.host_b, &pair.host_a, pair.id_b.ipv4.into(), pattern(500_000), Duration::ZERO)?
+            .finish()?;
+    }
+    Ok(())
+}
+
+#[test]
+fn where_udp_is_cut_under_a_flow_the_stream_carries_it_on_until_udp_is_back() -> Result<()> {
+    let Some(pair) = by_datagrams(&[B_QUIC, B_TCP])? else { return Ok(()) };
+    let flow = Transfer::start(
+        &pair.host_b,
+        &pair.host_a,
+        pair.id_b.ipv4.into(),
+        pattern(2_000_000),
+        Duration::from_secs(20),
+    )?;
+    if pair.host_b.firewall(NO_UDP)?.is_none() {
+        println!("skipped: UDP cut: this machine has no nft");
+        return Ok(());
+    }
+    both_go_by("stream", &pair, FALL_BACK)?;
+    let before = received(&pair.a)?;
+    until_within("the flow goes on", FALL_BACK, || received(&pair.a).is_ok_and(|now| now > before))
+        .with_context(|| logs(&pair))?;
+    pair.host_b.firewall(ALL_AGAIN)?;
+    both_go_by("udp", &pair, RETURN)?;
+    flow.finish().with_context(|| logs(&pair))
+}
+
+fn received(daemon: &Daemon) -> Result<u64> {
+    daemon.peer()?["rx_bytes"].as_u64().context("a peer counts what it received")
+}
+
+#[test]
+fn a_dialling_host_that_changes_its_address_loses_no_packet() -> Result<()> {
+    let Some(pair) = by_datagrams(&[B_QUIC])? else { return Ok(()) };
+    let flow = Flow::start(&pair.host_a, &pair.host_b, pair.id_b.ipv4.into(), 500, Duration::from_millis(5))?;
+    until_within("packets arrive", RETURN, || flow.arrived() > 100)?;
+    move_to(&pair.host_a, "192.0.2.1/24", "192.0.2.77/24")?;
+    until_within("B follows", FALL_BACK, || {
+        let address = pair.b.peer().map(|peer| peer["path"]["address"].clone());
+        address.is_ok_and(|address| address == "/ip4/192.0.2.77/udp/41820")
+    })
+    .with_context(|| logs(&pair))?;
+    let arrived = flow.arrived();
+    until_within("and more arrive", RETURN, || flow.arrived() > arrived + 100)?;
+    let tally = flow.finish()?;
+    ensure!(tally.repeated == 0, "{tally:?}");
+    // While the host has no address at all its kernel refuses what the daemon sends.
+    let refused = pair.a.peer()?["drops"]["out_no_path"].as_u64().unwrap_or(0);
+    ensure!(tally.lost <= refused, "{tally:?}, of which {refused} had no way out");
+    Ok(())
+}
+
+/// Takes an address from a host's outer interface and gives it another.
+fn move_to(host: &Host, from: &str, to: &str) -> Result<()> {
+    let (from, to): (IpNet, IpNet) = (from.parse()?, to.parse()?);
+    host.network(async move |network| {
+        let index = network.index_of(WIRE).await?.context("no outer link")?;
+        network.remove_address(index, from).await?;
+        Ok(network.add_address(index, to).await?)
+    })
+}
+
+#[test]
+fn the_outer_link_shows_only_quic_and_frames() -> Result<()> {
+    let Some(pair) = by_datagrams(&[B_QUIC])? else { return Ok(()) };
+    let capture = Capture::start(&pair.host_a)?;
+    Transfer::start(&pair.host_b, &pair.host_a, pair.id_b.ipv4.into(), pattern(300_000), Duration::ZERO)?.finish()?;
+    let seen = capture.finish()?;
+    let mut frames = 0;
+    for packet in seen.packets() {
+        let Some(datagram) = udp_of(packet) else { continue };
+        match datagram.first() {
+            Some(0x10..=0x12) if datagram[1..4] == [0; 3] => frames += 1,
+            Some(0x40..) => {}
+            other => anyhow::bail!("a datagram that begins with {other:02x?}"),
+        }
+    }
+    ensure!(frames > 20, "only {frames} frames were seen");
+    Ok(())
+}
+
+/// The datagram in an Ethernet frame with IPv4, if it is of the daemons' port.
+fn udp_of(frame: &[u8]) -> Option<&[u8]> {
+    let packet = frame.get(14..).filter(|packet| frame[12..14] == [8, 0] && packet.get(9) == Some(&17))?;
+    let header = usize::from(packet[0] & 15) * 4;
+    let length = usize::from(u16::from_be_bytes([packet[2], packet[3]]));
+    packet.get(header + 8..length)
+}

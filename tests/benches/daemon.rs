@@ -3,14 +3,13 @@
 //! Needs root and `cargo build --release --bins` first. Bars: 0.1 % of a core and 20 MiB while one peer is connected
 //! and idle.
 
-use std::fs;
 use std::net::{SocketAddr, UdpSocket};
 use std::process::Command;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use cryprq_tests::lab::{Daemon, Host, Identity, Peering, join, programs};
+use cryprq_tests::lab::{Daemon, Host, Identity, Peering, cpu, join, memory, programs};
 use cryprq_tests::measure::{median, report};
 
 const ADDRESS: &str = "/ip4/192.0.2.2/udp/41820/quic-v1";
@@ -76,22 +75,6 @@ fn first_answer(lab: &Lab) -> JoinHandle<Result<Duration>> {
         }
         anyhow::bail!("no answer within {} s", PATIENCE.as_secs())
     })
-}
-
-/// CPU time that a process has used.
-fn cpu(pid: u32) -> Result<Duration> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    let fields: Vec<&str> = stat.rsplit(')').next().context("a name in brackets")?.split_whitespace().collect();
-    let ticks: u64 = fields[11].parse::<u64>()? + fields[12].parse::<u64>()?;
-    let per_second = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK)?.context("a clock")?;
-    Ok(Duration::from_secs_f64(ticks as f64 / per_second as f64))
-}
-
-/// A line of /proc/PID/status, in MiB.
-fn memory(pid: u32, line: &str) -> Result<f64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let value = status.lines().find_map(|l| l.strip_prefix(line)).context("no such line")?;
-    Ok(value.trim_matches([':', ' ', '\t']).trim_end_matches(" kB").trim().parse::<f64>()? / 1024.0)
 }
 
 fn starts() -> Result<()> {

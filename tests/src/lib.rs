@@ -14,5 +14,7 @@ pub mod local;
 pub mod measure;
 pub mod reference;
 pub mod repository;
+#[cfg(feature = "daemon")]
+pub mod rig;
 pub mod seams;
 pub mod sim;

@@ -28,6 +28,17 @@ pub fn report(what: &str, figure: f64, bar: f64, unit: &str) {
     println!("{what:<52} {figure:>9.2} {unit:<3} (bar {bar} {unit}){verdict}");
 }
 
+/// The median of figures; zero of nothing. Of an even number it is the mean of the two in the middle.
+pub fn middle(mut figures: Vec<f64>) -> f64 {
+    figures.sort_by(f64::total_cmp);
+    let at = figures.len() / 2;
+    match (figures.get(at), figures.len() % 2) {
+        (None, _) => 0.0,
+        (Some(&above), 0) => f64::midpoint(figures[at - 1], above),
+        (Some(&figure), _) => figure,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -43,5 +54,12 @@ mod tests {
         };
         assert_eq!(by_turns(5, [&mut first, &mut second]), [3.0, 100.0]);
         assert_eq!(calls, 5);
+    }
+
+    #[test]
+    fn the_median_stands_in_the_middle() {
+        assert_eq!(middle(vec![3.0, 1.0, 2.0]), 2.0);
+        assert_eq!(middle(vec![4.0, 1.0, 2.0, 3.0]), 2.5);
+        assert_eq!(middle(Vec::new()), 0.0);
     }
 }

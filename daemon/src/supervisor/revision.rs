@@ -11,7 +11,7 @@ use node::handshake::{Capabilities, Params};
 use node::path::Paths;
 use node::router::PeerSlot;
 use node::secret::{SecretKey32, StoredSecret};
-use node::tunnel::{Input, Tunnel, TunnelConfig, Want};
+use node::tunnel::{AesRule, Input, Tunnel, TunnelConfig, Want};
 use os::clock::boottime;
 use os::random::SystemRandom;
 
@@ -246,7 +246,7 @@ impl Supervisor {
             rotation_seconds: self.config.rotation_seconds,
             padding: self.config.padding,
             capabilities: Capabilities {
-                aes_hardware: has_aes(),
+                aes_hardware: self.limits.aes == AesRule::InHardware && has_aes(),
                 partial_checksums: self.interface.as_ref().is_some_and(Interface::takes_partial_checksums),
             },
         }

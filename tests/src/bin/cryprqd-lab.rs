@@ -1,6 +1,13 @@
-//! `cryprqd` as only tests may run it: with lower limits, and with a fault on demand.
+//! `cryprqd` as only tests may run it: with other limits, and with a fault on demand.
 //!
-//! The shipped daemon takes its limits from nowhere but the protocol; see the test of that name.
+//! The shipped daemon takes its limits from nowhere but the protocol; see the test of that name. Which limits this one
+//! has, the variable `CRYPRQD_LAB` says:
+//!
+//! | value | limits |
+//! |---|---|
+//! | none | a rotation after each few messages, however fast they follow each other |
+//! | `eager` | those of the protocol, but any number of handshakes is answered |
+//! | `chacha` | those of the protocol, but AES-256-GCM is not announced |
 
 #![forbid(unsafe_code)]
 
@@ -10,9 +17,10 @@ use anyhow::{Context, bail};
 use cryprqd::config::Config;
 use cryprqd::{logging, run};
 use node::epoch::Bound;
-use node::tunnel::{CounterLimits, TunnelLimits};
+use node::tunnel::{AesRule, CounterLimits, TunnelLimits};
 use tokio::signal::unix::{SignalKind, signal};
 
+const VARIABLE: &str = "CRYPRQD_LAB";
 /// Messages under one key before it is replaced.
 const MESSAGES: u64 = 8;
 
@@ -20,6 +28,12 @@ fn main() -> anyhow::Result<()> {
     os::harden::at_start()?;
     let arguments: Vec<_> = std::env::args().skip(1).collect();
     let [_, file, _, runtime_dir] = &arguments[..] else { bail!("usage: --config FILE --runtime-dir FOLDER") };
+    let limits = match std::env::var(VARIABLE).ok().as_deref() {
+        None => restless(),
+        Some("eager") => TunnelLimits { burst: u32::MAX, ..TunnelLimits::default() },
+        Some("chacha") => TunnelLimits { aes: AesRule::Never, ..TunnelLimits::default() },
+        Some(other) => bail!("{VARIABLE} is {other}, not eager or chacha"),
+    };
     let config = Config::load(Path::new(file))?;
     let log = logging::start(&config.log_level);
     let prepared = run::prepare(config, Path::new(file), Path::new(runtime_dir))?;
@@ -31,12 +45,12 @@ fn main() -> anyhow::Result<()> {
             fault.recv().await;
             panic!("a payload that nobody may read");
         });
-        run::run(prepared, limits(), log).await
+        run::run(prepared, limits, log).await
     })
 }
 
 /// A rotation after each few messages, however fast they follow each other.
-fn limits() -> TunnelLimits {
+fn restless() -> TunnelLimits {
     let never = Bound { soft: u64::MAX / 2, hard: u64::MAX / 2 };
     let counters =
         CounterLimits { messages: Bound { soft: MESSAGES, hard: 1 << 30 }, bytes: never, failed_opens: never };

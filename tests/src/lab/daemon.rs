@@ -1,32 +1,26 @@
 //! Daemons of the lab.
 
-use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::sync::{Mutex, PoisonError};
+use std::process::{Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use net::peer_id;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 use node::crypto::Identity as NodeIdentity;
 use node::pairing::{default_ipv4, inner_ipv6};
 use node::secret::{HeapStore, SecretKey32, SecretStore};
 use serde_json::Value;
 
-use super::Host;
+use super::{Host, Process};
 
 /// How long the lab waits for anything.
 const LIMIT: Duration = Duration::from_secs(30);
-
-/// The daemons that run: who started them can be interrupted, and then none may stay behind.
-static RUNNING: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
 
 /// Who a daemon of the lab is: everything follows from one byte.
 #[derive(Clone, Debug)]
@@ -70,7 +64,7 @@ pub struct Daemon {
     folder: PathBuf,
     environment: Vec<(&'static str, OsString)>,
     user: Option<u32>,
-    child: Option<Child>,
+    process: Option<Process>,
 }
 
 impl Daemon {
@@ -91,8 +85,7 @@ impl Daemon {
             );
         }
         std::fs::write(folder.join("cryprq.toml"), config)?;
-        let (program, environment) = (programs()?.join("cryprqd"), Vec::new());
-        Ok(Self { host: host.clone(), program, folder, environment, user: None, child: None })
+        Ok(Self::by(programs()?.join("cryprqd"), host, folder))
     }
 
     /// Adds lines to the configuration, for the next start.
@@ -106,9 +99,11 @@ impl Daemon {
 
     /// A daemon on a named host, with an empty configuration and the state folder of every daemon.
     pub fn unconfigured(host: &Host) -> Self {
-        let program = Path::new(super::PROGRAMS).join("cryprqd");
-        let (folder, environment) = ("/var/lib/daemon".into(), Vec::new());
-        Self { host: host.clone(), program, folder, environment, user: None, child: None }
+        Self::by(Path::new(super::PROGRAMS).join("cryprqd"), host, "/var/lib/daemon".into())
+    }
+
+    fn by(program: PathBuf, host: &Host, folder: PathBuf) -> Self {
+        Self { host: host.clone(), program, folder, environment: Vec::new(), user: None, process: None }
     }
 
     /// The same daemon by another program, which has to stand beside the first.
@@ -142,7 +137,8 @@ impl Daemon {
             let mut child = command.stderr(Stdio::piped()).spawn()?;
             let ended = until("the daemon refuses", || child.try_wait().is_ok_and(|status| status.is_some()));
             if ended.is_err() {
-                end(&mut child);
+                child.kill()?;
+                child.wait()?;
             }
             ended?;
             Ok(child.wait_with_output()?)
@@ -158,16 +154,12 @@ impl Daemon {
     /// When it does not come up; its log says why.
     pub fn start(&mut self) -> anyhow::Result<()> {
         let (mut command, folder, log) = (self.command(), self.folder.clone(), self.log_path());
-        let child = self.host.run(move || -> anyhow::Result<Child> {
+        command.stderr(self.host.run(move || -> io::Result<File> {
             std::fs::create_dir_all(&folder)?;
             File::options().append(true).create(true).open(folder.join("cryprq.toml"))?;
-            command.stderr(File::options().append(true).create(true).open(log)?);
-            let mut running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
-            let child = command.spawn().with_context(|| format!("cannot start {}", command.get_program().display()))?;
-            running.insert(child.id());
-            Ok(child)
-        })?;
-        self.child = Some(child);
+            File::options().append(true).create(true).open(log)
+        })?);
+        self.process = Some(Process::start(&self.host, command)?);
         until("the daemon answers", || self.ask("hello").is_ok()).with_context(|| self.log())
     }
 
@@ -308,7 +300,7 @@ impl Daemon {
 
     /// The daemon's process id.
     pub fn pid(&self) -> Option<u32> {
-        self.child.as_ref().map(Child::id)
+        self.process.as_ref().map(Process::id)
     }
 
     /// Sends the daemon a signal.
@@ -316,8 +308,7 @@ impl Daemon {
     /// # Errors
     /// When there is no daemon.
     pub fn signal(&self, signal: Signal) -> anyhow::Result<()> {
-        let pid = self.pid().context("no daemon runs")?;
-        Ok(kill(Pid::from_raw(i32::try_from(pid)?), signal)?)
+        self.process.as_ref().context("no daemon runs")?.signal(signal)
     }
 
     /// Kills the daemon without a word.
@@ -343,50 +334,14 @@ impl Daemon {
     /// # Errors
     /// When there is none, or it does not end in time; then it is killed.
     pub fn wait(&mut self) -> anyhow::Result<ExitStatus> {
-        let mut child = self.child.take().context("no daemon runs")?;
+        let mut process = self.process.take().context("no daemon runs")?;
         let mut status = None;
-        let ended = until("the daemon ends", || {
-            status = reap(&mut child);
+        until("the daemon ends", || {
+            status = process.ended();
             status.is_some()
-        });
-        if ended.is_err() {
-            end(&mut child);
-        }
-        ended?;
+        })?;
         status.context("no exit status")
     }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            end(&mut child);
-        }
-    }
-}
-
-/// The child's number is free for others once it was waited for, so the list is changed at the same time.
-fn reap(child: &mut Child) -> Option<ExitStatus> {
-    let mut running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
-    let status = child.try_wait().ok().flatten()?;
-    running.remove(&child.id());
-    Some(status)
-}
-
-fn end(child: &mut Child) {
-    let mut running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
-    let _ = child.kill();
-    let _ = child.wait();
-    running.remove(&child.id());
-}
-
-/// Kills every daemon that runs, and lets none start any more. For a process that is about to end.
-pub fn kill_all() {
-    let running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
-    for pid in running.iter().filter_map(|&pid| i32::try_from(pid).ok()) {
-        let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
-    }
-    std::mem::forget(running);
 }
 
 /// The folder of the programs that were built with this one: its own, or the one above that of a test.

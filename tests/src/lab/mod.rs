@@ -11,13 +11,17 @@ mod host;
 mod http;
 mod nat;
 mod ping;
+mod process;
+mod usage;
 mod wire;
 
 pub use capture::{Capture, Seen};
-pub use daemon::{Daemon, Identity, Peering, kill_all, programs, until, until_within};
+pub use daemon::{Daemon, Identity, Peering, programs, until, until_within};
 pub use flow::{Flow, Tally};
 pub use host::{Host, PROGRAMS};
 pub use http::{Download, Server, digest, fetch};
 pub use nat::{Internet, Nat, Router};
 pub use ping::ping;
+pub use process::{Process, clean_up_when_interrupted};
+pub use usage::{cpu, from_ticks, memory};
 pub use wire::{WIRE, join, switch};

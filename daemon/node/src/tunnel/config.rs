@@ -55,9 +55,21 @@ pub struct CounterLimits {
     pub failed_opens: Bound<u64>,
 }
 
+/// Whether AES-256-GCM is announced (6.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum AesRule {
+    /// Where the processor makes it fast.
+    #[default]
+    InHardware,
+    /// Never, so that the other cipher is agreed on.
+    Never,
+}
+
 /// Times and numbers; constructor arguments so that tests can lower them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TunnelLimits {
+    /// Whether the caller, who knows the processor, may announce AES-256-GCM.
+    pub aes: AesRule,
     /// The bounds of the peer's parameters (6.3).
     pub params: ParamLimits,
     /// Replaces the counter limits of 7.5.
@@ -101,6 +113,7 @@ impl Default for TunnelLimits {
             Duration::from_secs(s)
         }
         Self {
+            aes: AesRule::default(),
             params: ParamLimits::default(),
             counters: None,
             handshake: seconds(10),

@@ -30,7 +30,7 @@ mod rotation;
 mod settle;
 
 pub use chain::{Base, ChainPair, Link};
-pub use config::{ChainRule, CounterLimits, TunnelConfig, TunnelLimits};
+pub use config::{AesRule, ChainRule, CounterLimits, TunnelConfig, TunnelLimits};
 pub use indices::{IndexLease, IndexSpace};
 pub use io::{
     AttemptId, ChainStart, Close, ConnectionId, Dialled, EpochStatus, HandshakeFault, Input, Output, Report, Role,

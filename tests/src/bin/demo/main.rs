@@ -14,15 +14,12 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
-use cryprq_tests::lab::kill_all;
+use cryprq_tests::lab::clean_up_when_interrupted;
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::{getegid, geteuid};
-use tokio::signal::unix::{SignalKind, signal};
 
 /// How long the paced download takes unless the first argument says otherwise.
 const SECONDS: u32 = 32;
-/// What a shell says of a program that was interrupted.
-const INTERRUPTED: i32 = 130;
 
 fn main() -> ExitCode {
     let seconds = match std::env::args().nth(1).map(|argument| argument.parse()) {
@@ -54,23 +51,5 @@ fn own_namespace() -> anyhow::Result<()> {
     std::fs::write("/proc/self/setgroups", "deny")?;
     std::fs::write("/proc/self/uid_map", format!("0 {uid} 1"))?;
     std::fs::write("/proc/self/gid_map", format!("0 {gid} 1"))?;
-    Ok(())
-}
-
-/// The daemons are all that could stay behind: interfaces, addresses and files go with the last process that uses them.
-fn clean_up_when_interrupted() -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let guard = runtime.enter();
-    let (mut interrupt, mut terminate, mut hang_up) =
-        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?, signal(SignalKind::hangup())?);
-    drop(guard);
-    std::thread::spawn(move || {
-        runtime.block_on(async {
-            tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {}, _ = hang_up.recv() => {} }
-        });
-        kill_all();
-        eprintln!("\ninterrupted; nothing is left behind");
-        std::process::exit(INTERRUPTED);
-    });
     Ok(())
 }

@@ -1,0 +1,46 @@
+//! The bench rig measures: seconds only, and only that figures come; what they are is the bench's business.
+
+use anyhow::{Result, ensure};
+use cryprq_tests::rig::{Contender, Cryprqd, Measure, Plan, Programs, Raw, Site, measure};
+use node::epoch::Cipher;
+
+/// Two hosts, or `None` with a line that says why this machine has none.
+fn site() -> Option<Site> {
+    Site::new().inspect_err(|error| println!("skipped: the bench rig: {error:#}")).ok()
+}
+
+#[test]
+fn the_rig_measures_the_cable_without_a_vpn() -> Result<()> {
+    let Some(site) = site() else { return Ok(()) };
+    if Programs::default().find("iperf3").is_none() {
+        println!("skipped: the bench rig: there is no iperf3");
+        return Ok(());
+    }
+    let running = Raw.start(&site)?;
+    running.wait(&site)?;
+    let (figures, wrong) = measure(&site, &running, Plan { seconds: 1 }, |_| {});
+    ensure!(wrong.is_empty(), "{wrong:?}");
+    for measure in [
+        Measure::Tcp1,
+        Measure::Tcp1Back,
+        Measure::Tcp4,
+        Measure::Tcp4Back,
+        Measure::Udp64,
+        Measure::Udp1200,
+        Measure::IdleP50,
+        Measure::LoadedP99,
+    ] {
+        ensure!(figures.get(&measure).is_some_and(|figure| *figure > 0.0), "{measure:?} in {figures:?}");
+    }
+    ensure!(figures[&Measure::IdleP50] <= figures[&Measure::IdleP99], "{figures:?}");
+    ensure!(!figures.contains_key(&Measure::RssA), "there is no process: {figures:?}");
+    Ok(())
+}
+
+#[test]
+fn two_daemons_of_which_none_announces_aes_agree_on_the_other_cipher() -> Result<()> {
+    let Some(site) = site() else { return Ok(()) };
+    // The contender itself looks at what was agreed on.
+    let running = Cryprqd::new(Cipher::ChaCha20Poly1305).start(&site)?;
+    running.wait(&site)
+}

@@ -284,6 +284,15 @@ impl Daemon {
         Ok(found.with_context(|| format!("no peer {name}"))?.take())
     }
 
+    /// Waits until the status of the peer with this name is as it should be.
+    ///
+    /// # Errors
+    /// When it is not in time; the log says why.
+    pub fn wait_for(&self, name: &str, is_so: impl Fn(&Value) -> bool) -> anyhow::Result<()> {
+        until(&format!("peer {name} is as it should be"), || self.peer_named(name).is_ok_and(|peer| is_so(&peer)))
+            .with_context(|| self.log())
+    }
+
     /// Waits until every peer is connected.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
 //! Hosts behind routers find each other: by a relay, and from host to host where the routers allow it.
 
+mod direct;
 mod relayed;
 mod strangers;
 

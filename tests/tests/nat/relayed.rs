@@ -1,9 +1,9 @@
 //! Where no packet passes from host to host.
 
-use anyhow::{Result, ensure};
-use cryprq_tests::lab::Nat;
+use anyhow::{Context, Result, ensure};
+use cryprq_tests::lab::{Nat, until_within};
 
-use super::Scene;
+use super::{LIMIT, Scene};
 
 #[test]
 fn two_hosts_behind_symmetric_nats_reach_each_other_by_their_relay() -> Result<()> {
@@ -13,4 +13,16 @@ fn two_hosts_behind_symmetric_nats_reach_each_other_by_their_relay() -> Result<(
     let address = path["address"].as_str().unwrap_or_default();
     ensure!(address.contains(&format!("/p2p/{}/p2p-circuit", scene.ids.relay.id)), "the path is {path}");
     scene.transfer(1_000_000)
+}
+
+#[test]
+fn a_hole_that_cannot_be_punched_costs_nothing_but_the_tries() -> Result<()> {
+    let Some(mut scene) = Scene::new(Nat::Symmetric, Nat::Cone)? else { return Ok(()) };
+    scene.start()?;
+    scene.wait_for_path("relay")?;
+    // B begins: it waits for A in vain.
+    until_within("a try is over", LIMIT, || scene.b.logged("dialling failed") > 0).with_context(|| scene.logs())?;
+    ensure!(scene.a.logged("connection down") == 0, "the relayed connection stands: {}", scene.logs());
+    scene.wait_for_path("relay")?;
+    scene.transfer(100_000)
 }

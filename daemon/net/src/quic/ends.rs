@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use libp2p::PeerId;
+use libp2p::{Multiaddr, PeerId};
+
+use super::address;
 
 /// The connections of a transport by their peers: libp2p does not say where a connection ends that was dialled by name,
 /// or whose peer came to another address since.
@@ -27,10 +29,13 @@ pub struct End {
 }
 
 impl Ends {
-    /// Of the newest connection to a peer.
-    pub fn newest(&self, peer: &PeerId) -> Option<End> {
+    /// Of the newest connection to a peer at an address; of its newest one where the address is a name, or was left since.
+    pub fn newest(&self, peer: &PeerId, address: &Multiaddr) -> Option<End> {
+        let at = address::parse(address).map(|(socket, _)| socket);
         let standing = self.lock();
-        let (_, connection) = standing.peers.get(peer)?.last()?;
+        let connections = standing.peers.get(peer)?;
+        let there = connections.iter().rev().find(|(_, connection)| Some(connection.remote_address()) == at);
+        let (_, connection) = there.or(connections.last())?;
         Some(End { remote: connection.remote_address(), local: connection.local_ip() })
     }
 

@@ -92,9 +92,6 @@ pub enum Error {
     /// TLS or randomness could not be set up.
     #[error("cannot set up TLS: {0}")]
     Tls(String),
-    /// A hole is punched to this peer already.
-    #[error("already waiting for {0}")]
-    Punching(PeerId),
     /// Nobody could come in through the hole.
     #[error("no listener of this address family")]
     NotListening,

@@ -11,39 +11,43 @@ use os::random::SystemRandom;
 use os::udp::{Ecn, Transmit, UdpSocket};
 use tokio::sync::oneshot;
 
-use super::{Connection, Error};
+use super::Connection;
 
 /// Pauses between two frames, in milliseconds: at random, so that two hosts do not keep missing each other.
 const PAUSES: std::ops::Range<u64> = 10..200;
 
 /// Who is waited for. It is the peer that counts and not where it comes from: behind some NATs it comes from another
-/// port than anybody could know.
+/// port than anybody could know. A peer of which several addresses are known is waited for several times.
 #[derive(Default)]
-pub(super) struct Punches(HashMap<PeerId, oneshot::Sender<Connection>>);
+pub(super) struct Punches(HashMap<PeerId, Vec<oneshot::Sender<Connection>>>);
 
 impl Punches {
-    /// Waits for a peer; one wait at a time.
-    pub(super) fn wait_for(&mut self, peer: PeerId) -> Result<oneshot::Receiver<Connection>, Error> {
-        if self.any() && self.0.contains_key(&peer) {
-            return Err(Error::Punching(peer));
-        }
+    /// Waits for a peer.
+    pub(super) fn wait_for(&mut self, peer: PeerId) -> oneshot::Receiver<Connection> {
         let (sender, receiver) = oneshot::channel();
-        self.0.insert(peer, sender);
-        Ok(receiver)
+        self.0.entry(peer).or_default().push(sender);
+        receiver
     }
 
     /// Whether anybody is waited for.
     pub(super) fn any(&mut self) -> bool {
-        self.0.retain(|_, waiting| !waiting.is_closed());
+        self.0.retain(|_, waiting| {
+            waiting.retain(|sender| !sender.is_closed());
+            !waiting.is_empty()
+        });
         !self.0.is_empty()
     }
 
-    /// Hands a connection over to who waits for its peer; gives it back if nobody does.
-    pub(super) fn hand_over(&mut self, peer: &PeerId, connection: Connection) -> Option<Connection> {
-        match self.0.remove(peer) {
-            Some(waiting) => waiting.send(connection).err(),
-            None => Some(connection),
+    /// Hands a connection over to who waits for its peer; gives it back if nobody does. Once libp2p has it, it gives the
+    /// other waits up.
+    pub(super) fn hand_over(&mut self, peer: &PeerId, mut connection: Connection) -> Option<Connection> {
+        while let Some(waiting) = self.0.get_mut(peer).and_then(Vec::pop) {
+            match waiting.send(connection) {
+                Ok(()) => return None,
+                Err(back) => connection = back,
+            }
         }
+        Some(connection)
     }
 }
 

@@ -158,7 +158,7 @@ impl Transport {
     fn wait_for(&mut self, peer: PeerId, to: SocketAddr) -> Result<Upgrade, Error> {
         let listener = self.listeners.iter().find(|listener| listener.bound.reaches(to.ip()));
         let socket = listener.map(|listener| Arc::clone(&listener.bound.socket)).ok_or(Error::NotListening)?;
-        let connected = self.punches.wait_for(peer)?;
+        let connected = self.punches.wait_for(peer);
         Ok(async move {
             tokio::select! {
                 connection = connected => Ok((peer, connection.map_err(|_| Error::TimedOut)?)),

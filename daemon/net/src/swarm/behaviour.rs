@@ -3,14 +3,18 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use libp2p::connection_limits::{self, ConnectionLimits};
+use libp2p::core::upgrade::Version;
 use libp2p::identity::Keypair;
 use libp2p::swarm::NetworkBehaviour;
 use libp2p::swarm::behaviour::toggle::Toggle;
-use libp2p::{PeerId, Swarm, SwarmBuilder, identify, noise, ping, relay, tcp, yamux};
+use libp2p::{PeerId, Swarm, SwarmBuilder, Transport, dcutr, identify, noise, ping, relay, tcp, yamux};
 use node::time::Time;
 
 use super::admission::{Circle, Gate, GateEvent, Members, MembersOnly};
+use super::observed::Observed;
+use super::outer::Outer;
 use super::resolver::name_servers;
 use super::streams::{Arrived, Streams};
 use super::{NetError, Serve};
@@ -44,6 +48,8 @@ pub(super) struct Behaviour {
     pub(super) streams: MembersOnly<Streams>,
     relay_client: MembersOnly<relay::client::Behaviour>,
     relay_server: Toggle<MembersOnly<relay::Behaviour>>,
+    dcutr: MembersOnly<dcutr::Behaviour>,
+    pub(super) observed: Observed,
 }
 
 /// The only news that the task needs.
@@ -53,6 +59,8 @@ pub(super) enum Event {
     Ping(ping::Event),
     Stream(Arrived),
     Relay(relay::client::Event),
+    Identified(Box<identify::Event>),
+    Punched(dcutr::Event),
     Other,
 }
 
@@ -87,8 +95,14 @@ impl From<relay::Event> for Event {
 }
 
 impl From<identify::Event> for Event {
-    fn from(_: identify::Event) -> Self {
-        Self::Other
+    fn from(event: identify::Event) -> Self {
+        Self::Identified(Box::new(event))
+    }
+}
+
+impl From<dcutr::Event> for Event {
+    fn from(event: dcutr::Event) -> Self {
+        Self::Punched(event)
     }
 }
 
@@ -102,6 +116,8 @@ impl From<Infallible> for Event {
 pub(super) struct Control {
     pub(super) members: Members,
     pub(super) serve: Serve,
+    /// Inner addresses, which are neither dialled nor told.
+    pub(super) inner: Vec<IpNet>,
     pub(super) clock: fn() -> Time,
 }
 
@@ -110,11 +126,15 @@ pub(super) fn swarm(quic: quic::Config, control: Control) -> Result<Swarm<Behavi
     let quic = quic::Transport::new(quic).map_err(|error| NetError::Transport("QUIC", error.to_string()))?;
     let failed = |what: &'static str| move |error: String| NetError::Transport(what, error);
     let (servers, options) = name_servers();
+    let noise = noise::Config::new(&identity).map_err(|error| failed("TCP")(error.to_string()))?;
+    let tcp = tcp::tokio::Transport::new(tcp::Config::default().nodelay(true));
+    let tcp = tcp.upgrade(Version::V1Lazy).authenticate(noise).multiplex(yamux::Config::default());
+    let inner = &control.inner;
     let swarm = SwarmBuilder::with_existing_identity(identity)
         .with_tokio()
-        .with_tcp(tcp::Config::default().nodelay(true), noise::Config::new, yamux::Config::default)
-        .map_err(|error| failed("TCP")(error.to_string()))?
-        .with_other_transport(|_| quic)
+        .with_other_transport(|_| Outer::new(tcp, inner.clone()))
+        .map_err(|never| match never {})?
+        .with_other_transport(|_| Outer::new(quic, inner.clone()))
         .map_err(|never| match never {})?
         .with_dns_config(servers, options)
         .with_relay_client(noise::Config::new, yamux::Config::default)
@@ -128,7 +148,7 @@ pub(super) fn swarm(quic: quic::Config, control: Control) -> Result<Swarm<Behavi
 }
 
 fn behaviour(key: &Keypair, relay_client: relay::client::Behaviour, control: Control) -> Behaviour {
-    let Control { members, serve, clock } = control;
+    let Control { members, serve, inner, clock } = control;
     let limits = ConnectionLimits::default()
         .with_max_pending_incoming(Some(PENDING))
         .with_max_pending_outgoing(Some(PENDING))
@@ -151,8 +171,10 @@ fn behaviour(key: &Keypair, relay_client: relay::client::Behaviour, control: Con
         identify: MembersOnly::new(identify::Behaviour::new(identify), members.clone(), all),
         ping: MembersOnly::new(ping, members.clone(), all),
         streams: MembersOnly::new(Streams::new(), members.clone(), Circle::Peers),
-        relay_client: MembersOnly::new(relay_client, members, all),
+        relay_client: MembersOnly::new(relay_client, members.clone(), all),
         relay_server: relay_server.into(),
+        dcutr: MembersOnly::new(dcutr::Behaviour::new(key.public().to_peer_id()), members, Circle::Peers),
+        observed: Observed::new(inner),
     }
 }
 

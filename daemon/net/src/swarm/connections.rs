@@ -6,20 +6,22 @@
 
 use std::collections::BTreeMap;
 
-use super::dialer::Quality;
-use crate::address::is_quic;
 use libp2p::PeerId;
 use libp2p::core::ConnectedPoint;
 use libp2p::swarm::ConnectionId as SwarmConnection;
 use node::tunnel::{ConnectionId, Dialled};
+
+use crate::address::is_quic;
 
 /// The way of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Way {
     /// By a relay.
     Relayed,
-    /// From host to host.
-    Direct,
+    /// From host to host by TCP.
+    Tcp,
+    /// From host to host by QUIC, beside which frames may go.
+    Quic,
 }
 
 /// A connection of a peer.
@@ -34,14 +36,6 @@ pub(super) struct Connection {
     counts: bool,
 }
 
-impl Connection {
-    /// What it is good for.
-    pub(super) fn quality(&self) -> Quality {
-        let quic = is_quic(self.endpoint.get_remote_address());
-        if quic && self.way == Way::Direct { Quality::Good } else { Quality::StreamsOnly }
-    }
-}
-
 /// Those of peers, without the visits of guests.
 #[derive(Default)]
 pub(super) struct Connections {
@@ -53,7 +47,13 @@ impl Connections {
     /// A connection stands.
     pub(super) fn insert(&mut self, peer: PeerId, swarm: SwarmConnection, endpoint: &ConnectedPoint) {
         let dialled = if endpoint.is_dialer() { Dialled::ByUs } else { Dialled::ByPeer };
-        let way = if endpoint.is_relayed() { Way::Relayed } else { Way::Direct };
+        let way = if endpoint.is_relayed() {
+            Way::Relayed
+        } else if is_quic(endpoint.get_remote_address()) {
+            Way::Quic
+        } else {
+            Way::Tcp
+        };
         let endpoint = endpoint.clone();
         self.last += 1;
         let connection = Connection { swarm, peer, dialled, way, endpoint, proven: false, counts: false };
@@ -65,6 +65,11 @@ impl Connections {
         if let Some(connection) = self.known.values_mut().find(|known| known.swarm == swarm) {
             connection.proven = true;
         }
+    }
+
+    /// Somebody finds no answer on a peer's connections: those that show that they carry something are better.
+    pub(super) fn doubt(&mut self, peer: &PeerId) {
+        self.known.values_mut().filter(|known| known.peer == *peer).for_each(|known| known.proven = false);
     }
 
     /// A connection is gone. Gives it, and its number if it counted.
@@ -88,7 +93,8 @@ impl Connections {
         news
     }
 
-    /// The connection that serves a peer best: one that is proven, then a direct one, then the newest.
+    /// The connection that serves a peer best: one that is proven, then by QUIC, by TCP, by a relay, then
+    /// the newest.
     pub(super) fn best(&self, peer: &PeerId) -> Option<&Connection> {
         let of_peer = self.known.iter().filter(|(_, known)| known.peer == *peer && known.counts);
         of_peer.max_by_key(|(number, known)| (known.proven, known.way, **number)).map(|(_, known)| known)
@@ -105,15 +111,21 @@ impl Connections {
         older.filter(same).map(|older| older.swarm).collect()
     }
 
+    /// Connections by a relay that we asked for.
+    pub(super) fn circuits(&self, peer: &PeerId) -> Vec<SwarmConnection> {
+        let of_peer = self.known.values().filter(|known| known.peer == *peer);
+        let ours = of_peer.filter(|known| known.way == Way::Relayed && known.dialled == Dialled::ByUs);
+        ours.map(|known| known.swarm).collect()
+    }
+
     /// The number of a connection.
     pub(super) fn number(&self, swarm: SwarmConnection) -> Option<ConnectionId> {
         self.known.iter().find(|(_, known)| known.swarm == swarm).map(|(number, _)| *number)
     }
 
-    /// What those of a peer are good for.
-    pub(super) fn quality(&self, peer: &PeerId) -> Quality {
-        let mut of_peer = self.known.values().filter(|known| known.peer == *peer);
-        if of_peer.any(|known| known.quality() == Quality::Good) { Quality::Good } else { Quality::StreamsOnly }
+    /// Whether a peer is connected in a way.
+    pub(super) fn has(&self, peer: &PeerId, way: Way) -> bool {
+        self.known.values().any(|known| known.peer == *peer && known.way == way)
     }
 
     /// Whether nobody is connected.
@@ -165,8 +177,14 @@ mod tests {
         connections.prove(id(3));
         assert_eq!((counting(&mut connections, &peer), best(&connections, &peer)), (vec![id(3)], Some(id(2))));
         assert_eq!(connections.replaced_by(id(3)), [id(1)], "the direct one stays");
+        // The direct one is silent, and the relayed one answers.
+        connections.doubt(&peer);
+        connections.prove(id(3));
+        assert_eq!(best(&connections, &peer), Some(id(3)));
+        connections.prove(id(2));
+        assert_eq!(best(&connections, &peer), Some(id(2)), "it was not dead after all");
         let (gone, number) = connections.remove(id(2)).unwrap();
-        assert!(gone.way == Way::Direct && number.is_some());
+        assert!(gone.way == Way::Quic && number.is_some());
         assert_eq!(best(&connections, &peer), Some(id(3)));
     }
 

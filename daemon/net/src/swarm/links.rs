@@ -2,12 +2,13 @@
 
 use libp2p::core::ConnectedPoint;
 use libp2p::swarm::ConnectionId as SwarmConnection;
-use libp2p::{Multiaddr, PeerId, Stream, ping};
+use libp2p::{Multiaddr, PeerId, Stream, identify, ping};
 use node::path::Endpoint;
 use node::tunnel::{ConnectionId, Dialled};
 use tokio::sync::oneshot;
 
 use super::NetEvent;
+use super::connections::Way;
 use super::dialer::{Dialer, Quality};
 use super::handshakes::TUNNEL;
 use super::relays::Relays;
@@ -33,6 +34,12 @@ impl Task {
                 let _ = self.swarm.close_connection(ping.connection);
             }
             Err(ping::Failure::Unsupported) => {}
+        }
+    }
+
+    pub(super) fn on_identified(&mut self, event: &identify::Event) {
+        if let identify::Event::Received { connection_id, info, .. } = event {
+            self.swarm.behaviour_mut().observed.note(*connection_id, &info.observed_addr);
         }
     }
 
@@ -92,14 +99,24 @@ impl Task {
 
     /// Tells of connections that count from now on, and lets substreams follow the best one.
     fn settle(&mut self, id: PeerId) {
-        self.dialer.judge(&id, self.connections.quality(&id), (self.clock)());
+        let quality = if self.connections.has(&id, Way::Quic) { Quality::Good } else { Quality::StreamsOnly };
+        self.dialer.judge(&id, quality, (self.clock)());
         let news = self.connections.newly_counting(&id);
-        let best = self.connections.best(&id).map(|best| best.swarm);
+        let best = self.connections.best(&id);
+        // Whoever dialled has the addresses, tries for a better way, and gives circuits back.
+        match (best, self.connections.circuits(&id).is_empty()) {
+            (Some(best), _) if best.way < Way::Quic && best.dialled == Dialled::ByUs => {
+                self.upgrades.lacking(id, (self.clock)());
+            }
+            (Some(_), false) => self.upgrades.doubly(id, (self.clock)()),
+            (Some(_), true) | (None, _) => self.upgrades.settled(&id),
+        }
+        let best = best.map(|best| best.swarm);
         self.swarm.behaviour_mut().streams.inner_mut().prefer(id, best);
         let Some(peer) = self.peers.get_mut(&id) else { return };
         for (connection, known) in news {
             let (dialled, address) = (known.dialled, other_end(&known.endpoint));
-            let end = (known.quality() == Quality::Good).then(|| self.ends.newest(&id)).flatten();
+            let end = (known.way == Way::Quic).then(|| self.ends.newest(&id, &address)).flatten();
             let endpoint = end.map(|End { remote, local }| {
                 // Whom we dialled answers whichever address of ours the kernel chooses.
                 Endpoint { remote, local: local.filter(|_| dialled == Dialled::ByPeer) }

@@ -12,12 +12,15 @@ mod dialer;
 mod handshakes;
 mod links;
 mod listeners;
+mod observed;
+mod outer;
 mod pairing;
 mod relaying;
 mod relays;
 mod resolver;
 mod streams;
 mod task;
+mod upgrades;
 
 pub use admission::Guests;
 pub use pairing::PairStream;

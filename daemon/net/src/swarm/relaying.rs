@@ -1,10 +1,12 @@
 //! Relays, as the swarm's task uses them and is one.
 
 use libp2p::core::transport::ListenerId;
-use libp2p::{Multiaddr, PeerId, relay};
+use libp2p::swarm::dial_opts::PeerCondition;
+use libp2p::{Multiaddr, PeerId, dcutr, relay};
 
 use super::dialer::is_outer;
 use super::task::{Task, told};
+use super::upgrades::Step;
 use super::{NetEvent, Serve};
 use crate::address::{ip_of, is_reachable, relay_of};
 
@@ -20,6 +22,39 @@ impl Task {
             }
             swarm.listen_on(address).map_err(|error| told(&error))
         });
+    }
+
+    /// Asks for a circuit where no connection is direct and by QUIC, so that DCUtR tries for one, and gives circuits back
+    /// that are not needed. A relayed connection that is made for a try replaces the older.
+    pub(super) fn upgrade_due(&mut self) {
+        for (peer, step) in self.upgrades.due((self.clock)()) {
+            match step {
+                Step::Try => {
+                    let mut addresses = self.dialer.addresses(&peer).unwrap_or_default();
+                    addresses.retain(|address| relay_of(address).is_some());
+                    if !addresses.is_empty() {
+                        self.dial(peer, addresses, PeerCondition::Always);
+                    }
+                }
+                Step::Release => {
+                    for circuit in self.connections.circuits(&peer) {
+                        let _ = self.swarm.close_connection(circuit);
+                    }
+                }
+            }
+        }
+    }
+
+    pub(super) fn punched(&mut self, event: &dcutr::Event) {
+        let peer = event.remote_peer_id;
+        match &event.result {
+            Ok(_) => tracing::debug!(%peer, "a hole was punched"),
+            Err(error) => {
+                tracing::debug!(%peer, error = told(error), "no hole could be punched");
+                // It is only the side that listened which hears of tries that failed.
+                self.upgrades.not_begun(&peer, (self.clock)());
+            }
+        }
     }
 
     pub(super) fn on_relay(&mut self, event: &relay::client::Event) {

@@ -26,6 +26,7 @@ use super::handshakes::Handshakes;
 use super::listeners::Listeners;
 use super::pairing::{PairNews, PairStream, Pairings};
 use super::relays::Relays;
+use super::upgrades::Upgrades;
 use super::{EVENTS, NetConfig, NetError, NetEvent, Serve, Substreams};
 use crate::inbound::Inbound;
 use crate::peer_id;
@@ -63,6 +64,7 @@ pub(super) struct Task {
     pub(super) relays: Relays,
     pub(super) serve: Serve,
     pub(super) dialer: Dialer,
+    pub(super) upgrades: Upgrades,
     /// Dials of ours, not of libp2p's protocols.
     dials: HashSet<SwarmConnection>,
     pub(super) handshakes: Handshakes,
@@ -124,7 +126,8 @@ impl Task {
             drops: Arc::clone(&config.drops),
             clock: config.clock,
         };
-        let control = Control { members: Members::new(relays.ids()), serve: config.serve, clock: config.clock };
+        let (members, inner) = (Members::new(relays.ids()), config.inner.clone());
+        let control = Control { members, serve: config.serve, inner, clock: config.clock };
         let mut swarm = behaviour::swarm(quic, control)?;
         if config.serve == Serve::Peers {
             config.advertise.iter().for_each(|address| swarm.add_external_address(address.clone()));
@@ -140,6 +143,7 @@ impl Task {
             relays,
             serve: config.serve,
             dialer: Dialer::default(),
+            upgrades: Upgrades::default(),
             dials: HashSet::new(),
             handshakes: Handshakes::new(handshake_sender),
             handshake_events,
@@ -162,6 +166,7 @@ impl Task {
             self.keep_listening();
             self.keep_reserved();
             self.dial_due();
+            self.upgrade_due();
             self.gate().expire();
             let pause = self.pause();
             let waiting = !self.outbox.is_empty();
@@ -187,7 +192,8 @@ impl Task {
     fn pause(&self) -> Duration {
         const LONG: Duration = Duration::from_secs(3600);
         let guests = self.swarm.behaviour().gate.deadline();
-        let others = [self.dialer.deadline(), self.listeners.deadline(), self.relays.deadline()];
+        let (dials, upgrades) = (self.dialer.deadline(), self.upgrades.deadline());
+        let others = [dials, upgrades, self.listeners.deadline(), self.relays.deadline()];
         let deadline = others.into_iter().flatten().chain(guests).min();
         deadline.map_or(LONG, |deadline| deadline.saturating_since((self.clock)()))
     }
@@ -209,7 +215,7 @@ impl Task {
         }
     }
 
-    fn dial(&mut self, peer: PeerId, addresses: Vec<Multiaddr>, condition: PeerCondition) {
+    pub(super) fn dial(&mut self, peer: PeerId, addresses: Vec<Multiaddr>, condition: PeerCondition) {
         let addresses = addresses.into_iter().filter(|address| is_outer(address, &self.inner)).collect();
         let options = DialOpts::peer_id(peer).condition(condition).addresses(addresses).build();
         let connection = options.connection_id();
@@ -252,6 +258,7 @@ impl Task {
                 let id = peer_id::from_key(peer);
                 // Without a connection the dialler is at it already, at its pace.
                 if let Some(addresses) = self.dialer.addresses(&id).filter(|_| self.connections.any(&id)) {
+                    self.connections.doubt(&id);
                     self.dial(id, addresses, PeerCondition::NotDialing);
                 }
             }
@@ -266,6 +273,7 @@ impl Task {
             Command::Kick => {
                 self.dialer.kick((self.clock)());
                 self.relays.kick((self.clock)());
+                self.upgrades.kick((self.clock)());
             }
             Command::Farewell { done } => self.say_farewell(done),
             Command::OpenHandshake { peer, attempt } => {
@@ -374,7 +382,7 @@ impl Task {
             }
             SwarmEvent::ConnectionClosed { peer_id, connection_id, .. } => self.disconnected(peer_id, connection_id),
             SwarmEvent::OutgoingConnectionError { peer_id: Some(peer), connection_id, error, .. } => {
-                tracing::debug!(%error, "dialling failed");
+                tracing::debug!(error = told(&error), "dialling failed");
                 self.relays.not_reached(&peer, &told(&error));
                 if self.dials.remove(&connection_id) {
                     self.dial_failed(peer, told(&error));
@@ -384,6 +392,8 @@ impl Task {
             SwarmEvent::Behaviour(Event::Gate(event)) => self.on_gate(event),
             SwarmEvent::Behaviour(Event::Stream(arrived)) => self.on_stream(arrived),
             SwarmEvent::Behaviour(Event::Relay(event)) => self.on_relay(&event),
+            SwarmEvent::Behaviour(Event::Identified(event)) => self.on_identified(&event),
+            SwarmEvent::Behaviour(Event::Punched(event)) => self.punched(&event),
             // Dials begun, addresses observed, strangers refused.
             _ => {}
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use libp2p::PeerId;
 
-use crate::support::{Host, LOCALHOST, WIDE, in_time, meet, multiaddr, socket, waiter};
+use crate::support::{Host, LOCALHOST, WIDE, in_time, meet, multiaddr, waiter};
 
 #[tokio::test]
 async fn both_at_once_make_one_connection() {
@@ -63,16 +63,28 @@ async fn punches_are_64_bytes_that_differ_and_a_wait_ends() {
 }
 
 #[tokio::test]
-async fn one_wait_for_a_peer_at_a_time_and_only_where_it_can_come_in() {
-    let mut b = Host::with(2, WIDE);
+async fn a_peer_is_waited_for_at_each_of_its_addresses_and_comes_once() {
+    let (a, mut b) = (Host::new(1), Host::new(2));
+    let at_b = b.listen(LOCALHOST).await;
+    let elsewhere = [UdpSocket::bind("127.0.0.1:0").unwrap(), UdpSocket::bind("127.0.0.1:0").unwrap()];
+    let addresses = elsewhere.each_ref().map(|socket| multiaddr(socket.local_addr().unwrap(), Some(a.peer)));
+    let waiting = addresses.map(|address| b.start_dial(&address, waiter()));
+    a.dial(&at_b).await.unwrap();
+    let [first, second] = waiting;
+    let came = [in_time("an end", first).await.unwrap(), in_time("an end", second).await.unwrap()];
+    assert_eq!(came.iter().flatten().map(|(peer, _)| *peer).collect::<Vec<_>>(), [a.peer]);
+    assert!(b.nobody_came());
+    for socket in elsewhere {
+        socket.set_nonblocking(true).unwrap();
+        assert_eq!(socket.recv(&mut [0; 100]).unwrap(), 64, "each hole was opened");
+    }
+}
+
+#[tokio::test]
+async fn a_peer_is_waited_for_only_where_it_can_come_in() {
+    let b = Host::with(2, WIDE);
     let target = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let address = multiaddr(target.local_addr().unwrap(), Some(PeerId::random()));
-    let error = b.dial_as(&address, waiter()).await.unwrap_err();
+    let error =
+        b.dial_as(&multiaddr(target.local_addr().unwrap(), Some(PeerId::random())), waiter()).await.unwrap_err();
     assert!(error.to_string().contains("no listener"), "got {error}");
-    let own = b.listen(LOCALHOST).await;
-    let first = b.start_dial(&address, waiter());
-    let error = b.dial_as(&address, waiter()).await.unwrap_err();
-    assert!(error.to_string().contains("already waiting"), "got {error}");
-    drop(first);
-    assert_eq!(socket(&own).ip(), target.local_addr().unwrap().ip());
 }

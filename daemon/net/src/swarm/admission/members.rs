@@ -165,6 +165,10 @@ impl<B: NetworkBehaviour> NetworkBehaviour for MembersOnly<B> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ToSwarm<Self::ToSwarm, THandlerInEvent<Self>>> {
         loop {
             let action = std::task::ready!(self.inner.poll(cx)).map_in(Either::Left);
+            // What others say of our addresses is judged by `Observed`.
+            if let ToSwarm::NewExternalAddrCandidate(_) = action {
+                continue;
+            }
             // "Any connection of the peer" must not be a guest's.
             if let ToSwarm::NotifyHandler { peer_id, handler: NotifyHandler::Any, event } = action {
                 let own =

@@ -36,7 +36,7 @@ impl Bound {
         let (config, server) = settings(socket.address())?;
         let queue = Arc::new(Queue::new(Arc::clone(drops)));
         let failed = |error| Error::Reader(asked, error);
-        let quic = QuicSocket::new(Arc::clone(&socket), Arc::clone(&queue), Arc::clone(drops)).map_err(failed)?;
+        let quic = QuicSocket::new(Arc::clone(&socket), Arc::clone(&queue), Arc::clone(drops));
         let runtime = Arc::new(TokioRuntime);
         let endpoint =
             Endpoint::new_with_abstract_socket(config, Some(server), Arc::new(quic), runtime).map_err(failed)?;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use node::drops::{DropCounters, DropReason};
-use os::udp::{Ecn, Transmit, UdpSender, UdpSocket, is_too_long};
+use os::udp::{Ecn, Transmit, UdpSocket, is_too_long};
 use quinn::udp::{self, EcnCodepoint, RecvMeta};
 use quinn::{AsyncUdpSocket, UdpPoller};
 
@@ -19,28 +19,27 @@ use super::queue::{MAX_RUN, Queue};
 /// It never reports an error: quinn would close the connection that sends, or all of the endpoint, for what passes by
 /// itself (a route that is missing for a moment, an interface that is down).
 pub(super) struct QuicSocket {
-    sender: UdpSender,
+    socket: Arc<UdpSocket>,
     queue: Arc<Queue>,
     drops: Arc<DropCounters>,
 }
 
 impl QuicSocket {
-    /// Registers the socket at the current tokio runtime.
-    pub(super) fn new(socket: Arc<UdpSocket>, queue: Arc<Queue>, drops: Arc<DropCounters>) -> io::Result<Self> {
-        Ok(Self { sender: UdpSender::new(socket)?, queue, drops })
+    pub(super) const fn new(socket: Arc<UdpSocket>, queue: Arc<Queue>, drops: Arc<DropCounters>) -> Self {
+        Self { socket, queue, drops }
     }
 }
 
 impl Drop for QuicSocket {
     /// The last connection of the endpoint is gone: nobody needs what arrives.
     fn drop(&mut self) {
-        self.sender.socket().waker().wake();
+        self.socket.waker().wake();
     }
 }
 
 impl fmt::Debug for QuicSocket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("QuicSocket").field("address", &self.sender.socket().address()).finish_non_exhaustive()
+        f.debug_struct("QuicSocket").field("address", &self.socket.address()).finish_non_exhaustive()
     }
 }
 
@@ -62,7 +61,7 @@ impl AsyncUdpSocket for QuicSocket {
             bytes: transmit.contents,
             stride: transmit.segment_size.unwrap_or(transmit.contents.len()),
         };
-        match self.sender.try_send(&transmit) {
+        match self.socket.send(&transmit) {
             // Packets that found no room are lost like any that the network loses.
             Ok(_) => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(error),
@@ -98,11 +97,11 @@ impl AsyncUdpSocket for QuicSocket {
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
-        Ok(self.sender.socket().address())
+        Ok(self.socket.address())
     }
 
     fn max_transmit_segments(&self) -> usize {
-        self.sender.socket().run_length()
+        self.socket.run_length()
     }
 
     fn max_receive_segments(&self) -> usize {
@@ -110,7 +109,7 @@ impl AsyncUdpSocket for QuicSocket {
     }
 
     fn may_fragment(&self) -> bool {
-        self.sender.socket().may_fragment()
+        self.socket.may_fragment()
     }
 }
 
@@ -132,7 +131,7 @@ impl UdpPoller for Poller {
         let writable = waiting.get_or_insert_with(|| {
             let socket = Arc::clone(socket);
             // An error means that the runtime ends; sending then finds out by itself.
-            Box::pin(async move { _ = socket.sender.writable().await })
+            Box::pin(async move { _ = socket.socket.writable().await })
         });
         ready!(writable.as_mut().poll(cx));
         *waiting = None;
@@ -150,7 +149,7 @@ mod tests {
         let drops = Arc::new(DropCounters::default());
         let socket = Arc::new(UdpSocket::open("0.0.0.0:0".parse().unwrap(), &UdpOptions::default()).unwrap());
         let queue = Arc::new(Queue::new(Arc::clone(&drops)));
-        let socket = Arc::new(QuicSocket::new(socket, queue, Arc::clone(&drops)).unwrap());
+        let socket = Arc::new(QuicSocket::new(socket, queue, Arc::clone(&drops)));
         let transmit = udp::Transmit {
             destination: to.parse().unwrap(),
             ecn: None,

@@ -20,7 +20,6 @@ use linux as platform;
 use macos as platform;
 
 pub use batch::{Arrival, ReceiveBatch};
-pub use sender::UdpSender;
 pub use socket::{UdpSocket, Waker};
 
 use std::io;

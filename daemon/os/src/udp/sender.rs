@@ -1,46 +1,27 @@
-//! Sending from tokio tasks, which wait for room.
+//! Waiting for room to send, from tokio tasks.
 
 use std::io;
-use std::sync::Arc;
+use std::os::fd::AsFd;
 
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use super::{Transmit, UdpSocket};
+use super::UdpSocket;
 
-/// A socket whose send buffer tasks can wait for. What is received is none of its business.
-#[derive(Debug)]
-pub struct UdpSender(AsyncFd<Arc<UdpSocket>>);
-
-impl UdpSender {
-    /// Registers the socket at the current tokio runtime; there must be one.
+impl UdpSocket {
+    /// Waits until the send buffer has room, or may have; there must be a tokio runtime.
+    ///
+    /// The runtime watches the socket only meanwhile: one that is watched wakes it each time that a datagram has left,
+    /// whoever sent it, and bulk data would wake it thousands of times a second.
     ///
     /// # Errors
-    /// When the runtime cannot watch one more descriptor.
-    pub fn new(socket: Arc<UdpSocket>) -> io::Result<Self> {
-        // SAFETY: the descriptor is the socket's, always the same one, and open while the `Arc` in the result lives.
-        let registered = unsafe { AsyncFd::register_with_interest(socket, Interest::WRITABLE) };
-        Ok(Self(registered?))
-    }
-
-    /// The socket.
-    pub fn socket(&self) -> &Arc<UdpSocket> {
-        self.0.get_ref()
-    }
-
-    /// Sends a run like [`UdpSocket::send`]; after `WouldBlock`, [`Self::writable`] tells when to try again.
-    ///
-    /// # Errors
-    /// As [`UdpSocket::send`].
-    pub fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<usize> {
-        self.0.try_io(Interest::WRITABLE, |socket| socket.send(transmit))
-    }
-
-    /// Waits until the send buffer has room, or may have.
-    ///
-    /// # Errors
-    /// When the runtime ends.
+    /// When the process has no descriptor left, or the runtime ends.
     pub async fn writable(&self) -> io::Result<()> {
-        self.0.writable().await.map(drop)
+        // Another descriptor of the same socket, since several tasks may wait.
+        let another = self.as_fd().try_clone_to_owned()?;
+        // SAFETY: the descriptor is owned by what it is registered as, always the same one, and open while that lives.
+        let watched =
+            unsafe { AsyncFd::register_with_interest(another, Interest::WRITABLE) }.map_err(io::Error::from)?;
+        watched.writable().await.map(drop)
     }
 }

@@ -9,7 +9,7 @@ use cryprq_ipc_proto::message::Request;
 use cryprq_ipc_proto::paths::CONTROL_SOCKET;
 use net::inbound::Inbound;
 use net::plane::{Device, Plane, PlaneParts};
-use net::quic::Receive;
+use net::quic::{Receive, on_own_threads};
 use net::swarm::{NetConfig, NetEvent};
 use node::drops::DropCounters;
 use node::pairing::overlay;
@@ -17,12 +17,11 @@ use node::tunnel::TunnelLimits;
 use os::clock::boottime;
 use os::memory::{IfUnlocked, Locked, LockedStore};
 use os::network::{Changes, Network};
-use os::udp::UdpOptions;
 use tokio::net::UnixListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::config::{Config, MemoryRule};
+use crate::config::{CarrierRule, Config, MemoryRule};
 use crate::ipc::{Authority, Call, Caller, serve};
 use crate::logging::LogLevel;
 use crate::service;
@@ -96,14 +95,17 @@ pub async fn run(prepared: Prepared, limits: TunnelLimits, log: LogLevel) -> any
         identity_seed: seed,
         listen: config.listen.clone(),
         port: config.port,
-        udp: UdpOptions::default(),
+        udp: config.linux.udp_options(),
         tcp: config.tcp,
         relays: config.relays.clone(),
         serve: config.serve,
         advertise: config.advertise.clone(),
         inner: vec![overlay().into(), config.ipv4.into()],
         inbound: Arc::clone(&inbound),
-        receive: read_by(&inbound),
+        receive: match config.carrier {
+            CarrierRule::Auto => read_by(&inbound),
+            CarrierRule::Stream => on_own_threads(Arc::clone(&drops)),
+        },
         drops: Arc::clone(&drops),
         clock: boottime,
     })?;

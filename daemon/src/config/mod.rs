@@ -18,6 +18,7 @@ use ipnet::Ipv4Net;
 use net::Multiaddr;
 use net::swarm::{Serve, Tcp};
 use node::handshake::PaddingMode;
+use os::udp::{Offload, UdpOptions};
 
 use raw::Raw;
 use source::{Reader, Value};
@@ -70,6 +71,10 @@ pub struct Config {
     pub log_level: String,
     /// Whether secrets must be locked into memory.
     pub memory: MemoryRule,
+    /// What may carry frames.
+    pub carrier: CarrierRule,
+    /// What only Linux has.
+    pub linux: LinuxConfig,
     /// The peers.
     pub peers: Vec<PeerConfig>,
 }
@@ -102,6 +107,53 @@ impl Ingress {
         match self {
             Self::Tun => "tun",
             Self::None => "none",
+        }
+    }
+}
+
+/// What may carry frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CarrierRule {
+    /// Datagrams where they pass, streams elsewhere.
+    Auto,
+    /// Streams only.
+    Stream,
+}
+
+impl CarrierRule {
+    const NAMES: [(&'static str, Self); 2] = [("auto", Self::Auto), ("stream", Self::Stream)];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Stream => "stream",
+        }
+    }
+}
+
+/// What only Linux has. Each offload is used where the kernel offers it; switched off, the daemon does by itself what an
+/// older kernel would leave to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LinuxConfig {
+    /// Marks the daemon's own UDP packets for policy routing; 0 for none.
+    pub fwmark: u16,
+    /// Super-packets and partial checksums on the TUN device.
+    pub tun_offload: bool,
+    /// Whether the kernel cuts runs of datagrams.
+    pub udp_segmentation: bool,
+    /// Whether the kernel merges datagrams into runs.
+    pub udp_coalescing: bool,
+}
+
+impl LinuxConfig {
+    /// How UDP sockets are made.
+    pub fn udp_options(&self) -> UdpOptions {
+        let offload = |wanted| if wanted { Offload::IfOffered } else { Offload::Never };
+        UdpOptions {
+            mark: (self.fwmark != 0).then_some(self.fwmark.into()),
+            interface: None,
+            segmentation: offload(self.udp_segmentation),
+            coalescing: offload(self.udp_coalescing),
         }
     }
 }

@@ -61,6 +61,8 @@ section!(Raw {
     ipc: Ipc,
     log: Log,
     memory: Memory,
+    carrier: String,
+    linux: Linux,
     peer: Peers,
 });
 
@@ -73,6 +75,7 @@ section!(Ipc { group: String, access: Access });
 section!(Access { observe: List, operate: List, admin: List });
 section!(Log { level: String });
 section!(Memory { strict: bool });
+section!(Linux { fwmark: i64, tun_offload: bool, udp_segmentation: bool, udp_coalescing: bool });
 section!(Peer {
     id: String,
     name: String,

@@ -10,7 +10,12 @@ use toml::{Table, Value};
 use super::{Config, MemoryRule, OwnIpv4, PADDING, PeerConfig, Who};
 
 /// What takes a restart: what is made once, before everything else.
-pub(super) const NEEDS_RESTART: [&str; 12] = [
+pub(super) const NEEDS_RESTART: [&str; 17] = [
+    "carrier",
+    "linux.fwmark",
+    "linux.tun_offload",
+    "linux.udp_segmentation",
+    "linux.udp_coalescing",
     "node.state_dir",
     "network.ipv4",
     "network.mtu",
@@ -65,6 +70,7 @@ impl Config {
         self.group.clone_from(&old.group);
         self.relays.clone_from(&old.relays);
         (self.memory, self.serve) = (old.memory, old.serve);
+        (self.carrier, self.linux) = (old.carrier, old.linux);
     }
 
     fn table(&self) -> Table {
@@ -107,6 +113,17 @@ impl Config {
             ("ipc", table([("group", self.group.clone().into()), ("access", access.into())]).into()),
             ("log", table([("level", self.log_level.clone().into())]).into()),
             ("memory", table([("strict", (self.memory == MemoryRule::Refuse).into())]).into()),
+            ("carrier", self.carrier.name().into()),
+            (
+                "linux",
+                table([
+                    ("fwmark", i64::from(self.linux.fwmark).into()),
+                    ("tun_offload", self.linux.tun_offload.into()),
+                    ("udp_segmentation", self.linux.udp_segmentation.into()),
+                    ("udp_coalescing", self.linux.udp_coalescing.into()),
+                ])
+                .into(),
+            ),
         ])
     }
 }
@@ -168,13 +185,21 @@ impl std::fmt::Display for Who {
 mod tests {
     use super::*;
 
-    const FULL: &str = r#"[ipc]
+    const FULL: &str = r#"carrier = "stream"
+
+[ipc]
 group = "vpn"
 
 [ipc.access]
 admin = ["root", "user:ada"]
 observe = ["group:vpn"]
 operate = ["group:staff", "group:vpn"]
+
+[linux]
+fwmark = 7
+tun_offload = false
+udp_coalescing = false
+udp_segmentation = false
 
 [listen]
 addresses = ["192.0.2.1"]

@@ -16,9 +16,14 @@ use super::peer::{
 };
 use super::raw::{self, List, Raw};
 use super::source::{ConfigError, Located, Place};
-use super::{Access, Config, ConfigErrors, GROUP, Ingress, LEVELS, MemoryRule, OwnIpv4, PADDING, PeerConfig, Who};
+use super::{
+    Access, CarrierRule, Config, ConfigErrors, GROUP, Ingress, LEVELS, LinuxConfig, MemoryRule, OwnIpv4, PADDING,
+    PeerConfig, Who,
+};
 
 const DEFAULT_RANGE: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(10, 86, 0, 0), 16);
+/// "cr": a mark that no other program is likely to use.
+const FWMARK: u16 = 0x6372;
 const PSK_FILE_LIMIT: u64 = 256;
 /// `IFNAMSIZ` of Linux without its zero.
 const MAX_INTERFACE: usize = 15;
@@ -88,7 +93,8 @@ pub(super) fn validate(raw: Raw, errors: Vec<ConfigError>) -> Result<Config, Con
     let limits = ParamLimits::default();
     let (node, network, listen) = (section(raw.node), section(raw.network), section(raw.listen));
     let (rotation, relay, ipc) = (section(raw.rotation), section(raw.relay), section(raw.ipc));
-    let (log, memory) = (section(raw.log), section(raw.memory));
+    let (log, memory, linux) = (section(raw.log), section(raw.memory), section(raw.linux));
+    let unless_off = |written: Option<Located<bool>>| written.is_none_or(|on| on.value);
     let access = section(ipc.access);
     let own_name = || os::users::host_name().unwrap_or_else(|| "cryprq".into());
     let group = c.text("ipc.group", ipc.group, group).unwrap_or_else(|| GROUP.into());
@@ -103,7 +109,7 @@ pub(super) fn validate(raw: Raw, errors: Vec<ConfigError>) -> Result<Config, Con
         interface: c.text("network.interface", network.interface, interface).unwrap_or_else(|| "cryprq0".into()),
         port: c.number("listen.port", listen.port, 0..=u16::MAX, 41820),
         listen: c.list("listen.addresses", listen.addresses, outer).unwrap_or_else(everywhere),
-        tcp: if listen.tcp.is_none_or(|tcp| tcp.value) { Tcp::Listen } else { Tcp::Off },
+        tcp: if unless_off(listen.tcp) { Tcp::Listen } else { Tcp::Off },
         advertise: c.list("listen.advertise", listen.advertise, read_direct_address).unwrap_or_default(),
         rotation_seconds: c.number("rotation.seconds", rotation.seconds, limits.rotation_seconds, 300),
         padding: c.one_of("rotation.padding", rotation.padding, &PADDING, PaddingMode::Multiple16),
@@ -117,6 +123,13 @@ pub(super) fn validate(raw: Raw, errors: Vec<ConfigError>) -> Result<Config, Con
         group,
         log_level: c.one_of("log.level", log.level, &LEVELS.map(|level| (level, level)), "info").into(),
         memory: if memory.strict.is_some_and(|strict| strict.value) { MemoryRule::Refuse } else { MemoryRule::Warn },
+        carrier: c.one_of("carrier", raw.carrier, &CarrierRule::NAMES, CarrierRule::Auto),
+        linux: LinuxConfig {
+            fwmark: c.number("linux.fwmark", linux.fwmark, 0..=u16::MAX, FWMARK),
+            tun_offload: unless_off(linux.tun_offload),
+            udp_segmentation: unless_off(linux.udp_segmentation),
+            udp_coalescing: unless_off(linux.udp_coalescing),
+        },
         peers: peers(&mut c, raw.peer.map(|peers| peers.value.0).unwrap_or_default()),
     };
     if c.0.is_empty() { Ok(config) } else { Err(ConfigErrors::sorted(c.0)) }

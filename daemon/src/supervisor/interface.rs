@@ -53,6 +53,7 @@ impl Interface {
         name: &str,
         mtu: u16,
         own: &OwnAddresses,
+        offload: TunOffload,
         mut journal: Journal,
     ) -> Result<(Self, Tun), NoInterface> {
         let odd = |error: &dyn std::fmt::Display| NoInterface::new(name, error, "see the log of the kernel");
@@ -62,7 +63,7 @@ impl Interface {
             return Err(NoInterface::new(name, "it exists already", TAKEN));
         }
         journal.note(Change::Link { name: name.to_owned() }).map_err(|error| odd(&error))?;
-        let tun = match Tun::open(&TunConfig { name: name.to_owned(), offload: TunOffload::Probe }) {
+        let tun = match Tun::open(&TunConfig { name: name.to_owned(), offload }) {
             Ok(tun) => tun,
             Err(error) => {
                 // Nothing was made, so nothing is to be undone; what stays in the journal is dealt with at the next start.
@@ -186,7 +187,8 @@ impl Supervisor {
     async fn try_to_open_interface(&mut self) -> Result<(), (anyhow::Error, &'static str)> {
         const DESCRIPTORS: &str = "give the daemon more descriptors and threads";
         let journal = self.state.journal().map_err(|error| (error, "mend the state folder"))?;
-        let opened = Interface::open(&self.config.interface, self.config.mtu, &self.own, journal).await;
+        let offload = if self.config.linux.tun_offload { TunOffload::Probe } else { TunOffload::Off };
+        let opened = Interface::open(&self.config.interface, self.config.mtu, &self.own, offload, journal).await;
         let (interface, tun) = opened.map_err(|error| {
             let hint = error.hint;
             (error.into(), hint)

@@ -97,6 +97,16 @@ impl Daemon {
         Ok(file.write_all(toml.as_bytes())?)
     }
 
+    /// Puts lines before the sections of the configuration, for the next start.
+    ///
+    /// # Errors
+    /// When the file cannot be read or written.
+    pub fn prefix(&self, toml: &str) -> anyhow::Result<()> {
+        let file = self.folder.join("cryprq.toml");
+        let rest = std::fs::read_to_string(&file)?;
+        Ok(std::fs::write(file, toml.to_owned() + &rest)?)
+    }
+
     /// A daemon on a named host, with an empty configuration and the state folder of every daemon.
     pub fn unconfigured(host: &Host) -> Self {
         Self::by(Path::new(super::PROGRAMS).join("cryprqd"), host, "/var/lib/daemon".into())

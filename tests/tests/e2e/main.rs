@@ -3,6 +3,7 @@
 mod crash;
 mod demo;
 mod links;
+mod offload;
 mod paths;
 mod process;
 mod quickstart;

@@ -19,7 +19,7 @@ fn kind(daemon: &Daemon) -> Option<String> {
     Some(daemon.peer().ok()?["path"]["kind"].as_str()?.to_owned())
 }
 
-fn both_go_by(kind_of_path: &str, pair: &Pair, limit: Duration) -> Result<()> {
+pub(super) fn both_go_by(kind_of_path: &str, pair: &Pair, limit: Duration) -> Result<()> {
     until_within(&format!("both go by {kind_of_path}"), limit, || {
         [&pair.a, &pair.b].into_iter().all(|daemon| kind(daemon).as_deref() == Some(kind_of_path))
     })

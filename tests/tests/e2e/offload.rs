@@ -1,0 +1,161 @@
+//! The same traffic with and without what the kernel offers arrives the same, byte for byte.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use cryprq_tests::lab::Host;
+use os::udp::{Ecn, Offload, ReceiveBatch, Transmit, UdpOptions, UdpSocket};
+
+use super::{B_QUIC, Pair, Transfer, pair, pattern};
+
+const ALL_OFF: &str = "[linux]\ntun_offload = false\nudp_segmentation = false\nudp_coalescing = false\n";
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// A datagram as it arrived.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Datagram {
+    ecn: u8,
+    bytes: Vec<u8>,
+}
+
+#[test]
+fn with_every_offload() -> Result<()> {
+    compare("", "")
+}
+
+#[test]
+fn with_none() -> Result<()> {
+    compare(ALL_OFF, ALL_OFF)
+}
+
+#[test]
+fn with_offload_at_one_end() -> Result<()> {
+    compare("", ALL_OFF)?;
+    compare(ALL_OFF, "")
+}
+
+#[test]
+fn without_super_packets_on_the_tun_device() -> Result<()> {
+    compare("[linux]\ntun_offload = false\n", "[linux]\ntun_offload = false\n")
+}
+
+#[test]
+fn without_the_kernel_cutting_or_merging_datagrams() -> Result<()> {
+    compare("[linux]\nudp_segmentation = false\n", "[linux]\nudp_coalescing = false\n")
+}
+
+#[test]
+fn by_the_stream_only() -> Result<()> {
+    const STREAM: &str = "carrier = \"stream\"\n";
+    let Some(mut pair) = pair(&[B_QUIC], &[])? else { return Ok(()) };
+    pair.a.prefix(STREAM)?;
+    start(&mut pair)?;
+    traffic(&pair)?;
+    for daemon in [&pair.a, &pair.b] {
+        ensure!(daemon.peer()?["path"]["kind"] == "stream");
+    }
+    Ok(())
+}
+
+/// Carries traffic of all kinds between two daemons with these lines in their configurations.
+fn compare(a: &str, b: &str) -> Result<()> {
+    let Some(mut pair) = pair(&[B_QUIC], &[])? else { return Ok(()) };
+    pair.a.configure(a)?;
+    pair.b.configure(b)?;
+    start(&mut pair)?;
+    super::paths::both_go_by("udp", &pair, LIMIT)?;
+    traffic(&pair)
+}
+
+fn start(pair: &mut Pair) -> Result<()> {
+    pair.a.start()?;
+    pair.b.start()?;
+    pair.a.wait_connected()?;
+    pair.b.wait_connected()
+}
+
+fn traffic(pair: &Pair) -> Result<()> {
+    for address in [IpAddr::from(pair.id_b.ipv4), pair.id_b.ipv6.into()] {
+        Transfer::start(&pair.host_b, &pair.host_a, address, pattern(1_234_567), Duration::ZERO)?.finish()?;
+        datagrams(&pair.host_a, &pair.host_b, address)?;
+    }
+    for address in [IpAddr::from(pair.id_a.ipv4), pair.id_a.ipv6.into()] {
+        Transfer::start(&pair.host_a, &pair.host_b, address, pattern(1_000_001), Duration::ZERO)?.finish()?;
+        datagrams(&pair.host_b, &pair.host_a, address)?;
+    }
+    Ok(())
+}
+
+/// Sends datagrams of all lengths, alone and in runs that the kernel hands over as one, with each congestion mark, and in
+/// fragments; all of them arrive as they were sent.
+fn datagrams(from: &Host, to: &Host, address: IpAddr) -> Result<()> {
+    let unspecified: IpAddr = if address.is_ipv4() { [0; 4].into() } else { [0_u16; 8].into() };
+    let receiver = to.run(move || socket(unspecified, Offload::Never))?;
+    let target = SocketAddr::new(address, receiver.address().port());
+    let waker = receiver.waker();
+    let (arrived, arrivals) = channel();
+    let receiving = std::thread::spawn(move || receive(&receiver, &arrived));
+    let sent = from.spawn(move || send(unspecified, target)).join().ok().context("the sender panicked")??;
+    let seen = collect(&arrivals, sent.len());
+    waker.wake();
+    let _ = receiving.join();
+    let (sent, seen) = (BTreeSet::from_iter(sent), seen?);
+    ensure!(sent == seen, "{:?} arrived otherwise", sent.symmetric_difference(&seen).map(brief).collect::<Vec<_>>());
+    Ok(())
+}
+
+fn brief(datagram: &Datagram) -> (u8, usize) {
+    (datagram.ecn, datagram.bytes.len())
+}
+
+fn socket(address: IpAddr, coalescing: Offload) -> Result<UdpSocket> {
+    Ok(UdpSocket::open((address, 0).into(), &UdpOptions { coalescing, ..UdpOptions::default() })?)
+}
+
+fn send(unspecified: IpAddr, to: SocketAddr) -> Result<Vec<Datagram>> {
+    let sender = socket(unspecified, Offload::IfOffered)?;
+    let mut sent = Vec::new();
+    let mut mark = 0_u8;
+    for ecn in [Ecn::Off, Ecn::Capable1, Ecn::Capable0, Ecn::Congested] {
+        for (stride, length) in [(1, 1), (63, 63), (1372, 1372), (500, 2750), (1200, 1200 * 7 + 1), (37, 37 * 20)] {
+            // No two datagrams are alike.
+            mark += 1;
+            let bytes: Vec<u8> = (0..length).map(|at: usize| mark ^ (at / stride) as u8).collect();
+            let transmit = Transmit { to, from: None, ecn, bytes: &bytes, stride };
+            ensure!(sender.send(&transmit)? == length.div_ceil(stride));
+            sent.extend(bytes.chunks(stride).map(|bytes| Datagram { ecn: ecn.bits(), bytes: bytes.to_vec() }));
+        }
+    }
+    // Longer than the tunnel's MTU: the kernel makes fragments of it.
+    let fragments = std::net::UdpSocket::bind((unspecified, 0))?;
+    let bytes = pattern(4001);
+    fragments.send_to(&bytes, to)?;
+    sent.push(Datagram { ecn: 0, bytes });
+    Ok(sent)
+}
+
+fn receive(socket: &UdpSocket, arrived: &Sender<Datagram>) {
+    let mut batch = ReceiveBatch::default();
+    while socket.receive(&mut batch).is_ok() {
+        for (arrival, run) in batch.runs() {
+            for bytes in run.chunks(arrival.stride) {
+                let _ = arrived.send(Datagram { ecn: arrival.ecn.bits(), bytes: bytes.to_vec() });
+            }
+        }
+    }
+}
+
+fn collect(arrivals: &Receiver<Datagram>, count: usize) -> Result<BTreeSet<Datagram>> {
+    let mut seen = BTreeSet::new();
+    while seen.len() < count {
+        match arrivals.recv_timeout(LIMIT) {
+            Ok(datagram) => ensure!(seen.insert(datagram), "one arrived twice"),
+            Err(RecvTimeoutError::Timeout) => anyhow::bail!("only {} of {count} arrived", seen.len()),
+            Err(RecvTimeoutError::Disconnected) => anyhow::bail!("the receiver ended"),
+        }
+    }
+    Ok(seen)
+}

@@ -62,6 +62,19 @@ const MAX_RUN_FRAMES: usize = 64;
 /// The most bytes in one run: what one UDP datagram of segments takes.
 const MAX_RUN_BYTES: usize = MAX_UDP_FRAME;
 
+/// The longest super-packet of TCP whose frames fit one run, in bytes, for a tunnel MTU: what the kernel is asked to keep
+/// to, so that each of its super-packets leaves by one send.
+pub const fn longest_super_packet(mtu: u16) -> u32 {
+    /// What the kernel sets aside for headers when it decides how much payload a super-packet takes.
+    const RESERVED: usize = 340;
+    /// IPv6 and TCP with timestamps: the longest usual headers, so the least payload for a frame's length.
+    const HEADERS: usize = 72;
+    let mtu = mtu as usize;
+    let frames = MAX_RUN_BYTES / (mtu + OVERHEAD);
+    let frames = if frames > MAX_RUN_FRAMES { MAX_RUN_FRAMES } else { frames };
+    (frames * (mtu - HEADERS) + RESERVED) as u32
+}
+
 /// Frames of equal length that lie one after another; the last may be shorter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Run<'b> {
@@ -185,6 +198,17 @@ mod tests {
         assert_eq!(strides(&[100; 65]), [(100, 6400), (100, 100)]);
         let long = strides(&[1452; 46]);
         assert!(long.iter().all(|&(_, bytes)| bytes <= MAX_UDP_FRAME) && long.len() == 2);
+    }
+
+    #[test]
+    fn the_longest_super_packet_fits_one_run() {
+        assert_eq!(longest_super_packet(1420), 61_000);
+        for mtu in [576, 1280, 1420, 9216] {
+            let payload = longest_super_packet(mtu) as usize - 321;
+            let frames = payload / (usize::from(mtu) - 72);
+            let run = strides(&vec![usize::from(mtu) + OVERHEAD; frames]);
+            assert_eq!(run.len(), 1, "MTU {mtu}: {frames} frames");
+        }
     }
 
     #[test]

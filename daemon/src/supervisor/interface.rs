@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
 use net::plane::Device;
+use node::frame::longest_super_packet;
 use node::tunnel::Input;
 use os::journal::{Change, Journal, Undo};
 use os::network::Network;
@@ -84,6 +85,12 @@ impl Interface {
         let index = network.index_of(name).await.map_err(|error| odd(&error))?;
         let index = index.ok_or_else(|| odd(&"it vanished"))?;
         network.set_up(index, mtu).await.map_err(|error| odd(&error))?;
+        if tun.merge_rule().is_some()
+            && let Err(error) = network.limit_super_packets(index, longest_super_packet(mtu)).await
+        {
+            // Its super-packets take two sends then.
+            tracing::debug!(%error, "the kernel keeps its own limit");
+        }
         let (name, partial_checksums) = (name.to_owned(), tun.merge_rule().is_some());
         let interface = Self { network, index, name, mtu, routes: BTreeSet::new(), journal, partial_checksums };
         for address in own.all() {

@@ -60,6 +60,15 @@ impl Network {
         self.0.link().set(change).execute().await.map_err(failed("bring the interface up"))
     }
 
+    /// Has the kernel make super-packets of at most `bytes` bytes for an interface.
+    ///
+    /// # Errors
+    /// [`NetworkError`].
+    pub async fn limit_super_packets(&self, interface: u32, bytes: u32) -> Result<(), NetworkError> {
+        let limit = LinkUnspec::new_with_index(interface).append_extra_attribute(LinkAttribute::GsoMaxSize(bytes));
+        self.0.link().set(limit.build()).execute().await.map_err(failed("limit its super-packets"))
+    }
+
     /// Gives an interface an address; one that it has already is no error. IPv6 skips duplicate detection: nobody else
     /// is on a tunnel.
     ///

@@ -35,6 +35,14 @@ impl Network {
         match self.0 {}
     }
 
+    /// Has the kernel make super-packets of at most `bytes` bytes for an interface.
+    ///
+    /// # Errors
+    /// Never: there is no handle.
+    pub async fn limit_super_packets(&self, _interface: u32, _bytes: u32) -> Result<(), NetworkError> {
+        match self.0 {}
+    }
+
     /// Gives an interface an address.
     ///
     /// # Errors

@@ -4,7 +4,7 @@ use anyhow::{Context, ensure};
 use node::epoch::Cipher;
 
 use super::{Available, Contender, End, Role, Running};
-use crate::lab::{Daemon, Identity, Peering, programs};
+use crate::lab::{Daemon, Identity, Peering, programs, until};
 use crate::rig::site::{Side, Site};
 
 /// The daemon that takes its limits from its environment, and the variable.
@@ -81,6 +81,8 @@ impl Contender for Cryprqd {
         let daemons = [start(Side::A)?, start(Side::B)?];
         for daemon in &daemons {
             daemon.wait_connected()?;
+            // Frames begin on the stream and move once a probe was answered.
+            until("frames go by datagrams", || daemon.peer().is_ok_and(|peer| peer["path"]["kind"] == "udp"))?;
         }
         let agreed = daemons[0].peer()?["cipher"].as_str().context("no cipher is told")?.to_owned();
         ensure!(

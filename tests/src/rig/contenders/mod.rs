@@ -57,6 +57,8 @@ pub enum Role {
     Bare(Cipher),
     /// Our daemon.
     Own(Cipher),
+    /// Our daemon where the network allows it less; reported without a bar.
+    Fallback,
     /// What a user would pick instead.
     Rival,
 }
@@ -205,6 +207,7 @@ pub fn all(programs: &Programs) -> Vec<Box<dyn Contender>> {
     let mut all: Vec<Box<dyn Contender>> = vec![Box::new(Raw)];
     all.extend(ciphers.map(|cipher| Box::new(BareLoop::new(programs, cipher)) as Box<dyn Contender>));
     all.extend(ciphers.map(|cipher| Box::new(Cryprqd::new(cipher)) as Box<dyn Contender>));
+    all.push(Box::new(Cryprqd::over_tcp()));
     all.extend(WireGuard::both(programs).map(|one| Box::new(one) as Box<dyn Contender>));
     all.extend(Quincy::both(programs).map(|one| Box::new(one) as Box<dyn Contender>));
     all.extend(OpenVpn::both(programs).map(|one| Box::new(one) as Box<dyn Contender>));

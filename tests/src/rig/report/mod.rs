@@ -52,6 +52,7 @@ fn role<S: Serializer>(role: &Role, to: S) -> Result<S::Ok, S::Error> {
         Role::Ceiling => to.serialize_str("ceiling"),
         Role::Bare(cipher) => to.serialize_str(&format!("bare loop, {}", cipher.name())),
         Role::Own(cipher) => to.serialize_str(&format!("cryprqd, {}", cipher.name())),
+        Role::Fallback => to.serialize_str("cryprqd, fallback"),
         Role::Rival => to.serialize_str("rival"),
     }
 }

@@ -221,6 +221,7 @@ mod tests {
             ticket: SecretText::new("cryprq:AE".into()),
             expires_at: "2026-01-01T00:00:00Z".into(),
             addresses: vec![],
+            reachable: "unknown".into(),
         });
         assert_eq!(
             read_reply(write_reply(Some(&Value::from(7)), &invite).as_bytes()),

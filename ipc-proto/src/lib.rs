@@ -15,6 +15,7 @@ pub mod hello;
 pub mod json;
 pub mod limits;
 pub mod message;
+mod netcheck;
 pub mod packets;
 pub mod paths;
 pub mod prefix;

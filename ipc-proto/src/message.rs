@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::codec::{Decode, Encode, numbered};
 use crate::secret::SecretText;
 
+pub use crate::netcheck::{Netcheck, OuterAddress, RelayStatus};
 pub use crate::status::{Addresses, HealthItem, PathStatus, PeerStatus, Status};
 pub use crate::watch::{Event, EventBody, HostChange, PeerChange, PeerFields, StatusChange};
 
@@ -61,6 +62,9 @@ pub enum Request {
         /// How long it is good, in milliseconds: 10 minutes unless said, at most 7 days.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         expires_ms: Option<u64>,
+        /// The relay that it leads by, for hosts that cannot reach this one: its name or PeerId.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        relay: Option<String>,
     },
     /// The tickets of this host, without their secrets.
     InviteList {},
@@ -139,6 +143,8 @@ pub enum Request {
         /// `error`, `warn`, `info`, `debug` or `trace`.
         level: String,
     },
+    /// What this host's network allows.
+    Netcheck {},
 }
 
 numbered! {
@@ -153,7 +159,7 @@ numbered! {
         8 Down { peer },
         9 Rotate { peer },
         10 Reconnect { peer },
-        11 Invite { expires_ms },
+        11 Invite { expires_ms, relay },
         12 InviteList {},
         13 InviteCancel { invite },
         14 Join { ticket },
@@ -164,6 +170,7 @@ numbered! {
         19 Config {},
         20 Reload {},
         21 LogLevel { level },
+        22 Netcheck {},
     }
 }
 
@@ -210,6 +217,8 @@ pub enum Reply {
         expires_at: String,
         /// The multiaddrs in it.
         addresses: Vec<String>,
+        /// Whether hosts that we did not speak to can reach us, as [`Netcheck::reachable`] has it.
+        reachable: String,
     },
     /// To [`Request::InviteList`].
     Invites {
@@ -239,6 +248,8 @@ pub enum Reply {
     },
     /// It was done.
     Done {},
+    /// To [`Request::Netcheck`].
+    Netcheck(Netcheck),
 }
 
 numbered! {
@@ -248,12 +259,13 @@ numbered! {
         3 Peers { peers },
         4 Ping { peer, rtt_ms },
         5 Metrics { text },
-        6 Invite { invite, ticket, expires_at, addresses },
+        6 Invite { invite, ticket, expires_at, addresses, reachable },
         7 Invites { invites },
         8 Joined { peer, name, addresses },
         9 Config { toml },
         10 Reloaded { changed, needs_restart },
         11 Done {},
+        12 Netcheck(check),
     }
 }
 

@@ -141,6 +141,7 @@ pub const VERBS: &[Verb] = {
         verb("peers", "peers", Observe, &[route(Get, "/v1/peers"), route(Get, "/v1/peers/ID")]),
         verb("watch", "status --watch", Observe, &[route(Get, "/v1/watch")]),
         verb("ping", "ping", Observe, &[route(Post, "/v1/peers/ID/ping")]),
+        verb("netcheck", "netcheck", Observe, &[route(Get, "/v1/netcheck")]),
         verb("metrics", "metrics", Observe, &[route(Get, "/metrics")]),
         verb("up", "up", Operate, &[route(Post, "/v1/up")]),
         verb("down", "down", Operate, &[route(Post, "/v1/down")]),
@@ -190,6 +191,7 @@ impl Request {
             Self::Config {} => "config",
             Self::Reload {} => "reload",
             Self::LogLevel { .. } => "log_level",
+            Self::Netcheck {} => "netcheck",
         }
     }
 

@@ -18,4 +18,4 @@ pub mod quic;
 pub mod stream;
 pub mod swarm;
 
-pub use libp2p::{Multiaddr, multiaddr};
+pub use libp2p::{Multiaddr, PeerId, multiaddr};

@@ -59,7 +59,10 @@ impl Supervisor {
                 self.net.kick().await;
                 self.tell(peer.as_deref(), || Input::Reconnect).await?;
             }
-            Request::Invite { expires_ms } => return self.invite(*expires_ms).await.map(Answer::Now),
+            Request::Netcheck {} => return Ok(Answer::Now(Reply::Netcheck(self.netcheck().await))),
+            Request::Invite { expires_ms, relay } => {
+                return self.invite(*expires_ms, relay.as_deref()).await.map(Answer::Now);
+            }
             Request::InviteList {} => return Ok(Answer::Now(self.invites())),
             Request::InviteCancel { invite } => self.cancel_invite(invite).await?,
             Request::Join { ticket } => return self.join(ticket).await.map(Answer::Later),

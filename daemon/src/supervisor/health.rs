@@ -30,6 +30,8 @@ faults! {
     Listen => "listen",
     /// A relay keeps no place for us.
     Relay => "relay",
+    /// A peer has to reach us from outside, and nobody can.
+    Unreachable => "unreachable",
     /// No interface leads out of this host.
     NoNetwork => "no_network",
     /// There is no TUN interface.

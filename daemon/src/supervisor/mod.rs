@@ -6,6 +6,7 @@ mod calls;
 mod health;
 mod interface;
 mod listening;
+mod netcheck;
 mod pairing;
 mod paths;
 mod peer;
@@ -154,6 +155,8 @@ pub struct Supervisor {
     deaf: BTreeSet<Multiaddr>,
     /// Relays that keep a place for us.
     reserved: BTreeSet<Multiaddr>,
+    /// Outer addresses where others tried to reach us, and whether they could.
+    checked: BTreeMap<Multiaddr, bool>,
     health: Health,
     wall_clock: WallClock,
     pings: Pings,
@@ -202,6 +205,7 @@ impl Supervisor {
             listening: BTreeSet::new(),
             deaf: BTreeSet::new(),
             reserved: BTreeSet::new(),
+            checked: BTreeMap::new(),
             health,
             wall_clock: WallClock::default(),
             pings: Pings::default(),
@@ -354,6 +358,7 @@ impl Supervisor {
         } else {
             self.health.clear(Fault::SecretsNotLocked, "");
         }
+        self.judge_reach();
         // Failures are told by a health item.
         let _ = self.save_addresses();
         if self.health.has(Fault::StateNotSaved) {

@@ -88,6 +88,7 @@ impl Supervisor {
             NetEvent::ListenerFailed { address, error } => {
                 return self.does_not_listen(&address, &error);
             }
+            NetEvent::Checked { address, reachable } => return self.checked(address, reachable),
             NetEvent::Reserved { relay } => return self.reserved(relay),
             NetEvent::Unreserved { relay, error } => return self.unreserved(&relay, &error),
             NetEvent::DialFailed { peer, error } => {

@@ -92,6 +92,8 @@ impl Supervisor {
                 self.judge_surroundings();
                 if moved {
                     tracing::info!("the network changed");
+                    // What was found out about the network before says nothing about this one.
+                    self.checked.clear();
                     self.renew_router().await;
                     self.net.kick().await;
                     self.check_paths().await;

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use cryprq_ipc_proto::frame::Frame;
 use cryprq_ipc_proto::message::{
-    Addresses, Event, EventBody, HealthItem, InviteStatus, PathStatus, PeerStatus, Reply, Request, Status, StatusChange,
+    Addresses, Event, EventBody, HealthItem, InviteStatus, Netcheck, OuterAddress, PathStatus, PeerStatus, RelayStatus,
+    Reply, Request, Status, StatusChange,
 };
 use cryprq_ipc_proto::secret::SecretText;
 use serde_json::to_value;
@@ -72,8 +73,9 @@ pub(super) fn requests() -> Vec<Sample> {
         ("_one", Request::Rotate { peer: Some(peer()) }),
         ("", Request::Reconnect { peer: None }),
         ("_one", Request::Reconnect { peer: Some(peer()) }),
-        ("", Request::Invite { expires_ms: None }),
-        ("_expires", Request::Invite { expires_ms: Some(600_000) }),
+        ("", Request::Invite { expires_ms: None, relay: None }),
+        ("_expires", Request::Invite { expires_ms: Some(600_000), relay: None }),
+        ("_relay", Request::Invite { expires_ms: None, relay: Some("relay".into()) }),
         ("", Request::InviteList {}),
         ("", Request::InviteCancel { invite: "e0e1e2e3e4e5e6e7".into() }),
         ("", Request::Join { ticket: secret("cryprq:AESUHOJP6EEVKEKH") }),
@@ -86,6 +88,7 @@ pub(super) fn requests() -> Vec<Sample> {
         ("", Request::Config {}),
         ("", Request::Reload {}),
         ("", Request::LogLevel { level: "debug".into() }),
+        ("", Request::Netcheck {}),
     ];
     let named = |(which, request): (&str, Request)| {
         let body = to_value(&request).expect("it fits");
@@ -219,6 +222,7 @@ pub(super) fn replies() -> Vec<Sample> {
                 ticket: SecretText::new("cryprq:AESUHOJP6EEVKEKH".into()),
                 expires_at: "2026-11-25T01:10:00Z".into(),
                 addresses: vec!["/ip4/192.0.2.1/udp/41820/quic-v1".into()],
+                reachable: "yes".into(),
             },
         ),
         ("invites", Reply::Invites { invites: vec![invite("used", Some(PEER)), invite("open", None)] }),
@@ -226,6 +230,7 @@ pub(super) fn replies() -> Vec<Sample> {
         ("config", Reply::Config { toml: "[node]\nname = \"laptop\"\n".into() }),
         ("reloaded", Reply::Reloaded { changed: vec!["log.level".into()], needs_restart: Vec::new() }),
         ("done", Reply::Done {}),
+        ("netcheck", Reply::Netcheck(netcheck())),
     ];
     let named = |(name, reply): (&str, Reply)| {
         let body = to_value(&reply).expect("it fits");
@@ -233,6 +238,27 @@ pub(super) fn replies() -> Vec<Sample> {
         sample(format!("reply__{name}"), 7, Frame::Reply(reply), body)
     };
     all.into_iter().map(named).collect()
+}
+
+fn netcheck() -> Netcheck {
+    let address = |address: &str, seen_by: &[&str], reachable| OuterAddress {
+        address: address.into(),
+        seen_by: seen_by.iter().map(|by| (*by).into()).collect(),
+        reachable,
+    };
+    Netcheck {
+        udp: "works".into(),
+        tcp: "unknown".into(),
+        ipv6: "none".into(),
+        nat: "endpoint_independent".into(),
+        reachable: "no".into(),
+        addresses: vec![
+            address("/ip4/203.0.113.7/udp/1027/quic-v1", &["/ip4/192.0.2.1/udp/41820/quic-v1"], Some(false)),
+            address("/ip4/203.0.113.7/tcp/41820", &[], None),
+        ],
+        relays: vec![RelayStatus { address: format!("/ip4/192.0.2.1/udp/41820/quic-v1/p2p/{PEER}"), reserved: true }],
+        advice: vec!["forward UDP port 41820 of the router to this host".into()],
+    }
 }
 
 pub(super) fn events() -> Vec<Sample> {

@@ -98,8 +98,12 @@ fn a_peer_that_is_set_keeps_what_was_not_typed() -> Result<()> {
 
 #[test]
 fn a_time_becomes_milliseconds() -> Result<()> {
-    assert_eq!(asked(&["invite", "--expires", "2h"])?, [Request::Invite { expires_ms: Some(7_200_000) }]);
-    assert_eq!(asked(&["invite"])?, [Request::Invite { expires_ms: None }]);
+    assert_eq!(asked(&["invite", "--expires", "2h"])?, [Request::Invite { expires_ms: Some(7_200_000), relay: None }]);
+    assert_eq!(asked(&["invite"])?, [Request::Invite { expires_ms: None, relay: None }]);
+    assert_eq!(
+        asked(&["invite", "--relay", "hub"])?,
+        [Request::Invite { expires_ms: None, relay: Some("hub".into()) }]
+    );
     assert_eq!(asked(&["invite", "--expires", "10"])?, [], "10 what?");
     Ok(())
 }

@@ -20,6 +20,9 @@ pub(crate) struct Invite {
     /// How long it is good: a number and s, m, h or d, at most 7d; 10m unless given.
     #[arg(long, value_name = "TIME", value_parser = milliseconds)]
     expires: Option<u64>,
+    /// Let the other host find this one at a relay of relay.use: its name or PeerId. The other host must be its peer too.
+    #[arg(long, value_name = "PEER", conflicts_with_all = ["list", "cancel"])]
+    relay: Option<String>,
     /// Show the tickets, without their secrets.
     #[arg(long, conflicts_with_all = ["expires", "cancel"])]
     list: bool,
@@ -41,8 +44,11 @@ impl Invite {
             let id = invite.clone();
             return context.change(&Request::InviteCancel { invite }, || format!("{id} is cancelled"));
         }
-        context.ask(&Request::Invite { expires_ms: self.expires }, |answer| {
-            let Reply::Invite { invite, ticket, expires_at, addresses } = answer.reply else { return Err(foreign()) };
+        let by_relay = self.relay.is_some();
+        context.ask(&Request::Invite { expires_ms: self.expires, relay: self.relay }, |answer| {
+            let Reply::Invite { invite, ticket, expires_at, addresses, reachable } = answer.reply else {
+                return Err(foreign());
+            };
             if out.is_terminal() {
                 draw_code(out, ticket.expose())?;
             }
@@ -55,6 +61,9 @@ impl Invite {
                 line("It holds no address: the other host will not find this one. Set listen.advertise.");
             } else {
                 line(&format!("It leads to {}.", addresses.join(", ")));
+            }
+            if reachable == "no" && !by_relay {
+                line("But this host was not reached from outside: forward its port, or see 'cryprq invite --relay'.");
             }
             Ok(())
         })

@@ -8,6 +8,7 @@ mod join;
 mod logs;
 mod manual;
 mod metrics;
+mod netcheck;
 mod peers;
 mod ping;
 mod status;
@@ -34,6 +35,7 @@ pub(crate) enum Command {
     Peers(peers::Peers),
     Ping(ping::Ping),
     Wait(wait::Wait),
+    Netcheck(netcheck::Netcheck),
     Metrics(metrics::Metrics),
     Up(switch::Up),
     Down(switch::Down),
@@ -56,6 +58,7 @@ impl Command {
             Self::Peers(command) => command.run(context),
             Self::Ping(command) => command.run(context),
             Self::Wait(command) => command.run(context),
+            Self::Netcheck(command) => command.run(context),
             Self::Metrics(command) => command.run(context),
             Self::Up(command) => command.run(context),
             Self::Down(command) => command.run(context),

@@ -3,12 +3,14 @@
 #[cfg(test)]
 pub(crate) mod example;
 mod invites;
+mod netcheck;
 mod peers;
 mod sheet;
 mod status;
 mod units;
 
 pub(crate) use invites::invites;
+pub(crate) use netcheck::netcheck;
 pub(crate) use peers::{peer, peers};
 pub(crate) use status::status;
 pub(crate) use units::moment;

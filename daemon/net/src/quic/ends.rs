@@ -28,6 +28,13 @@ pub struct End {
     pub local: Option<IpAddr>,
 }
 
+impl End {
+    /// The peer's, as a multiaddr.
+    pub fn address(&self) -> Multiaddr {
+        address::format(self.remote)
+    }
+}
+
 impl Ends {
     /// Of the newest connection to a peer at an address; of its newest one where the address is a name, or was left since.
     pub fn newest(&self, peer: &PeerId, address: &Multiaddr) -> Option<End> {

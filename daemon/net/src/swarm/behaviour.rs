@@ -9,7 +9,7 @@ use libp2p::core::upgrade::Version;
 use libp2p::identity::Keypair;
 use libp2p::swarm::NetworkBehaviour;
 use libp2p::swarm::behaviour::toggle::Toggle;
-use libp2p::{PeerId, Swarm, SwarmBuilder, Transport, dcutr, identify, noise, ping, relay, tcp, yamux};
+use libp2p::{PeerId, Swarm, SwarmBuilder, Transport, autonat, dcutr, identify, noise, ping, relay, tcp, yamux};
 use node::time::Time;
 
 use super::admission::{Circle, Gate, GateEvent, Members, MembersOnly};
@@ -18,7 +18,7 @@ use super::outer::Outer;
 use super::resolver::name_servers;
 use super::streams::{Arrived, Streams};
 use super::{NetError, Serve};
-use crate::quic;
+use crate::quic::{self, Ends};
 
 const PENDING: u32 = 64;
 /// Both sides dial, directly and by relay, and each may dial once more before the older connection is gone.
@@ -26,9 +26,9 @@ const PER_PEER: u32 = 8;
 const TOTAL: u32 = 4096;
 const PING: Duration = Duration::from_secs(15);
 const DIAL: Duration = Duration::from_secs(10);
-/// Members stay connected, guests have their own time, anybody else is closed at once. So nothing is closed for being
-/// idle.
-const NEVER: Duration = Duration::from_secs(u32::MAX as u64);
+/// What only checks whether a peer can be reached ends when it was idle for so long. Members stay connected, guests have
+/// their own time, anybody else is closed at once.
+const IDLE: Duration = Duration::from_secs(5);
 /// What a relay that we are carries (docs/config.md, `relay.serve`): circuits at a time, of these of one peer's, and how
 /// long one may last. Bytes are not counted.
 const CIRCUITS: usize = 16;
@@ -50,6 +50,8 @@ pub(super) struct Behaviour {
     relay_server: Toggle<MembersOnly<relay::Behaviour>>,
     dcutr: MembersOnly<dcutr::Behaviour>,
     pub(super) observed: Observed,
+    autonat_client: MembersOnly<autonat::v2::client::Behaviour>,
+    autonat_server: MembersOnly<autonat::v2::server::Behaviour>,
 }
 
 /// The only news that the task needs.
@@ -61,6 +63,7 @@ pub(super) enum Event {
     Relay(relay::client::Event),
     Identified(Box<identify::Event>),
     Punched(dcutr::Event),
+    Checked(autonat::v2::client::Event),
     Other,
 }
 
@@ -85,6 +88,20 @@ impl From<Arrived> for Event {
 impl From<relay::client::Event> for Event {
     fn from(event: relay::client::Event) -> Self {
         Self::Relay(event)
+    }
+}
+
+impl From<autonat::v2::client::Event> for Event {
+    fn from(event: autonat::v2::client::Event) -> Self {
+        Self::Checked(event)
+    }
+}
+
+impl From<autonat::v2::server::Event> for Event {
+    fn from(event: autonat::v2::server::Event) -> Self {
+        let autonat::v2::server::Event { tested_addr: address, client: peer, result, .. } = event;
+        tracing::debug!(%peer, %address, ?result, "tried to reach a peer");
+        Self::Other
     }
 }
 
@@ -122,7 +139,7 @@ pub(super) struct Control {
 }
 
 pub(super) fn swarm(quic: quic::Config, control: Control) -> Result<Swarm<Behaviour>, NetError> {
-    let identity = quic.identity.clone();
+    let (identity, ends) = (quic.identity.clone(), quic.ends.clone());
     let quic = quic::Transport::new(quic).map_err(|error| NetError::Transport("QUIC", error.to_string()))?;
     let failed = |what: &'static str| move |error: String| NetError::Transport(what, error);
     let (servers, options) = name_servers();
@@ -139,15 +156,15 @@ pub(super) fn swarm(quic: quic::Config, control: Control) -> Result<Swarm<Behavi
         .with_dns_config(servers, options)
         .with_relay_client(noise::Config::new, yamux::Config::default)
         .map_err(|error| failed("relay")(error.to_string()))?
-        .with_behaviour(|key, relay| behaviour(key, relay, control))
+        .with_behaviour(|key, relay| behaviour(key, relay, control, ends))
         .map_err(|error| failed("control")(error.to_string()))?
-        .with_swarm_config(|config| config.with_idle_connection_timeout(NEVER).with_smart_dial())
+        .with_swarm_config(|config| config.with_idle_connection_timeout(IDLE).with_smart_dial())
         .with_connection_timeout(DIAL)
         .build();
     Ok(swarm)
 }
 
-fn behaviour(key: &Keypair, relay_client: relay::client::Behaviour, control: Control) -> Behaviour {
+fn behaviour(key: &Keypair, relay_client: relay::client::Behaviour, control: Control, ends: Ends) -> Behaviour {
     let Control { members, serve, inner, clock } = control;
     let limits = ConnectionLimits::default()
         .with_max_pending_incoming(Some(PENDING))
@@ -168,13 +185,15 @@ fn behaviour(key: &Keypair, relay_client: relay::client::Behaviour, control: Con
         gate: Gate::new(members.clone(), clock),
         limits: connection_limits::Behaviour::new(limits),
         memory: libp2p::memory_connection_limits::Behaviour::with_max_percentage(MEMORY_SHARE),
-        identify: MembersOnly::new(identify::Behaviour::new(identify), members.clone(), all),
+        identify: MembersOnly::new(identify::Behaviour::new(identify), members.clone(), all).that_tells(ends),
         ping: MembersOnly::new(ping, members.clone(), all),
         streams: MembersOnly::new(Streams::new(), members.clone(), Circle::Peers),
         relay_client: MembersOnly::new(relay_client, members.clone(), all),
         relay_server: relay_server.into(),
-        dcutr: MembersOnly::new(dcutr::Behaviour::new(key.public().to_peer_id()), members, Circle::Peers),
+        dcutr: MembersOnly::new(dcutr::Behaviour::new(key.public().to_peer_id()), members.clone(), Circle::Peers),
         observed: Observed::new(inner),
+        autonat_client: MembersOnly::new(Default::default(), members.clone(), all).that_is_checked(),
+        autonat_server: MembersOnly::new(Default::default(), members, Circle::Peers).that_checks(),
     }
 }
 

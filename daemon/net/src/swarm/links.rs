@@ -1,8 +1,9 @@
 //! What the swarm's task does with connections as they come and go.
 
 use libp2p::core::ConnectedPoint;
+use libp2p::core::transport::PortUse;
 use libp2p::swarm::ConnectionId as SwarmConnection;
-use libp2p::{Multiaddr, PeerId, Stream, identify, ping};
+use libp2p::{Multiaddr, PeerId, Stream, autonat, identify, ping};
 use node::path::Endpoint;
 use node::tunnel::{ConnectionId, Dialled};
 use tokio::sync::oneshot;
@@ -43,7 +44,18 @@ impl Task {
         }
     }
 
+    pub(super) fn checked(&mut self, event: &autonat::v2::client::Event) {
+        let (address, reachable) = (event.tested_addr.clone(), event.result.is_ok());
+        let error = event.result.as_ref().err().map(ToString::to_string);
+        tracing::debug!(%address, reachable, error, "it was tried to reach us");
+        self.outbox.push_back(NetEvent::Checked { address, reachable });
+    }
+
     pub(super) fn connected(&mut self, id: PeerId, connection: SwarmConnection, endpoint: &ConnectedPoint) {
+        if let ConnectedPoint::Dialer { port_use: PortUse::New, .. } = endpoint {
+            // A check whether the peer can be reached.
+            return;
+        }
         if self.gate().is_visit(connection) {
             if endpoint.is_dialer() && self.pairings.asked(&id).is_some() {
                 self.gate().open(id, connection);

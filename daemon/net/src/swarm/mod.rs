@@ -23,6 +23,7 @@ mod task;
 mod upgrades;
 
 pub use admission::Guests;
+pub use observed::Sighting;
 pub use pairing::PairStream;
 pub(crate) use streams::Substreams;
 
@@ -155,6 +156,13 @@ pub enum NetEvent {
         relay: Multiaddr,
         /// Why.
         error: String,
+    },
+    /// A peer or relay tried to reach us from outside.
+    Checked {
+        /// Where.
+        address: Multiaddr,
+        /// Whether it could.
+        reachable: bool,
     },
     /// A wanted peer could not be reached; it is tried again.
     DialFailed {
@@ -336,6 +344,13 @@ impl Net {
     /// Sends P1 once more to an inviter that is a peer by now, on a connection that stands.
     pub async fn ask_again(&self, inviter: PeerKey, p1: Vec<u8>) {
         self.send(Command::AskAgain { inviter, p1 }).await;
+    }
+
+    /// Where others see us at the moment.
+    pub async fn sightings(&self) -> Vec<Sighting> {
+        let (reply, sightings) = oneshot::channel();
+        self.send(Command::Sightings { reply }).await;
+        sightings.await.unwrap_or_default()
     }
 
     async fn send(&self, command: Command) {

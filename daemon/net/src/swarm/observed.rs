@@ -16,9 +16,21 @@ use libp2p::swarm::{
     dummy,
 };
 use libp2p::{Multiaddr, PeerId};
+use node::tunnel::Dialled;
 
 use super::dialer::is_outer;
 use crate::address::{ip_of, is_direct, is_quic, is_reachable};
+
+/// Where another host sees us.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sighting {
+    /// Where it sees us.
+    pub own: Multiaddr,
+    /// Where it is.
+    pub by: Multiaddr,
+    /// Who connected to whom.
+    pub dialled: Dialled,
+}
 
 pub(super) struct Observed {
     inner: Vec<IpNet>,
@@ -71,6 +83,17 @@ impl Observed {
         let listening = self.listening.iter().filter(|address| !is_quic(address)).find(family)?;
         let port = listening.iter().find(|part| matches!(part, Protocol::Tcp(_)))?;
         Some(Multiaddr::empty().with(ip.into()).with(port))
+    }
+
+    /// What is seen of us at the moment.
+    pub(super) fn sightings(&self) -> Vec<Sighting> {
+        let seen = self.seen.iter().filter_map(|(id, own)| Some((self.connections.get(id)?, own)));
+        seen.map(|(endpoint, own)| Sighting {
+            own: own.clone(),
+            by: endpoint.get_remote_address().clone(),
+            dialled: if endpoint.is_dialer() { Dialled::ByUs } else { Dialled::ByPeer },
+        })
+        .collect()
     }
 
     fn is_candidate(&self, address: &Multiaddr) -> bool {

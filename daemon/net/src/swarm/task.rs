@@ -27,7 +27,8 @@ use super::listeners::Listeners;
 use super::pairing::{PairNews, PairStream, Pairings};
 use super::relays::Relays;
 use super::upgrades::Upgrades;
-use super::{EVENTS, NetConfig, NetError, NetEvent, Serve, Substreams};
+use super::{EVENTS, NetConfig, NetError, NetEvent, Serve, Sighting, Substreams};
+use crate::address::relay_of;
 use crate::inbound::Inbound;
 use crate::peer_id;
 use crate::quic::{self, Ends, ResetKeys};
@@ -53,6 +54,7 @@ pub(super) enum Command {
     AnswerPairing { stream: PairStream, answer: Option<Vec<u8>> },
     Join { inviter: PeerKey, addresses: Vec<Multiaddr>, p1: Vec<u8> },
     EndJoin { inviter: PeerKey },
+    Sightings { reply: oneshot::Sender<Vec<Sighting>> },
     AskAgain { inviter: PeerKey, p1: Vec<u8> },
 }
 
@@ -216,7 +218,12 @@ impl Task {
     }
 
     pub(super) fn dial(&mut self, peer: PeerId, addresses: Vec<Multiaddr>, condition: PeerCondition) {
-        let addresses = addresses.into_iter().filter(|address| is_outer(address, &self.inner)).collect();
+        let mut addresses: Vec<_> = addresses.into_iter().filter(|address| is_outer(address, &self.inner)).collect();
+        let unknown = addresses.iter().filter_map(relay_of).find(|relay| !self.swarm.behaviour().gate.knows(relay));
+        addresses.retain(|address| relay_of(address).is_none_or(|relay| self.swarm.behaviour().gate.knows(&relay)));
+        if let Some(relay) = unknown.filter(|_| addresses.is_empty()) {
+            return self.dial_failed(peer, format!("the relay {relay} is neither a peer nor named in relay.use"));
+        }
         let options = DialOpts::peer_id(peer).condition(condition).addresses(addresses).build();
         let connection = options.connection_id();
         match self.swarm.dial(options) {
@@ -293,6 +300,10 @@ impl Task {
                 self.pairings.stop_asking(inviter);
                 self.gate().set_inviter(None);
                 self.dialer.forget(&peer_id::from_key(inviter));
+            }
+            Command::Sightings { reply } => {
+                // Who asked may have left.
+                let _ = reply.send(self.swarm.behaviour().observed.sightings());
             }
             Command::AskAgain { inviter, p1 } => self.ask_again(inviter, p1),
         }
@@ -393,6 +404,7 @@ impl Task {
             SwarmEvent::Behaviour(Event::Stream(arrived)) => self.on_stream(arrived),
             SwarmEvent::Behaviour(Event::Relay(event)) => self.on_relay(&event),
             SwarmEvent::Behaviour(Event::Identified(event)) => self.on_identified(&event),
+            SwarmEvent::Behaviour(Event::Checked(event)) => self.checked(&event),
             SwarmEvent::Behaviour(Event::Punched(event)) => self.punched(&event),
             // Dials begun, addresses observed, strangers refused.
             _ => {}

@@ -64,7 +64,7 @@ async fn many_streams_run_at_once_and_more_than_allowed_wait_their_turn() {
 }
 
 #[tokio::test]
-async fn a_stream_dropped_before_it_was_closed_is_reset() {
+async fn a_stream_dropped_before_it_was_flushed_or_closed_is_reset() {
     let (mut a, mut b) = connected().await;
     let mut stream = open(&mut a).await.unwrap();
     stream.write_all(b"half a mess").await.unwrap();
@@ -79,6 +79,18 @@ async fn a_stream_dropped_before_it_was_closed_is_reset() {
         }
     })
     .await;
+}
+
+#[tokio::test]
+async fn what_was_flushed_arrives_even_if_the_stream_is_dropped_then() {
+    let (mut a, mut b) = connected().await;
+    let mut stream = open(&mut a).await.unwrap();
+    stream.write_all(b"the last word").await.unwrap();
+    stream.flush().await.unwrap();
+    drop(stream);
+    let mut bytes = Vec::new();
+    in_time("the bytes", accept(&mut b).await.unwrap().read_to_end(&mut bytes)).await.unwrap();
+    assert_eq!(bytes, b"the last word");
 }
 
 #[tokio::test]

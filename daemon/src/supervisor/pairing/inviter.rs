@@ -22,9 +22,11 @@ use crate::supervisor::addresses::readable;
 use crate::supervisor::peers::bad_request;
 
 impl Supervisor {
-    pub(in crate::supervisor) async fn invite(&mut self, expires_ms: Option<u64>) -> Answered {
+    pub(in crate::supervisor) async fn invite(&mut self, expires_ms: Option<u64>, relay: Option<&str>) -> Answered {
         let lifetime = expires_ms.map_or(DEFAULT_LIFETIME, Duration::from_millis);
-        let addresses = self.outer_addresses();
+        // Those at the relay come first: whoever asks for them knows that others are of little use.
+        let mut addresses = relay.map_or(Ok(Vec::new()), |relay| self.places_at(relay))?;
+        addresses.extend(self.outer_addresses());
         let bytes: Vec<_> = addresses.iter().map(Multiaddr::to_vec).collect();
         let now = now();
         let made = self.pairing.inviter.invite(now, lifetime, &bytes, &mut SystemRandom);
@@ -40,6 +42,7 @@ impl Supervisor {
             ticket: SecretText::new(ticket.encode().to_string()),
             expires_at: time_text(now.wall.saturating_add(lifetime.as_secs())),
             addresses: ticket.addresses.into_iter().filter_map(readable).map(|address| address.to_string()).collect(),
+            reachable: self.reachable().into(),
         })
     }
 

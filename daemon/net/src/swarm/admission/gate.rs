@@ -126,6 +126,11 @@ impl Gate {
         self.close_where(|visit| matches!(visit.kind, Visitor::Inviter) && Some(visit.peer) != inviter);
     }
 
+    /// Whether circuits by a relay can be had: it is a peer, or one that we use.
+    pub(crate) fn knows(&self, relay: &PeerId) -> bool {
+        self.members.contains(relay, Circle::PeersAndRelays)
+    }
+
     /// Whether a connection is no member's: it speaks nothing but pairing.
     pub(crate) fn is_visit(&self, connection: ConnectionId) -> bool {
         self.visits.contains_key(&connection)
@@ -263,9 +268,13 @@ impl NetworkBehaviour for Gate {
         peer: PeerId,
         _: &Multiaddr,
         _: Endpoint,
-        _: PortUse,
+        port_use: PortUse,
     ) -> Result<THandler<Self>, ConnectionDenied> {
         self.may_dial(&peer).map_err(ConnectionDenied::new)?;
+        // A check whether the peer can be reached (AutoNAT) is nothing but that.
+        if port_use == PortUse::New {
+            return Ok(PairHandler::passing());
+        }
         if self.members.contains(&peer, Circle::Peers) {
             return Ok(PairHandler::new(Accepts::All));
         }

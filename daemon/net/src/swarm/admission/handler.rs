@@ -40,13 +40,19 @@ pub(crate) struct Open;
 
 pub(crate) struct PairHandler {
     accepts: Accepts,
+    stays: bool,
     wanted: u32,
     news: VecDeque<News>,
 }
 
 impl PairHandler {
     pub(super) fn new(accepts: Accepts) -> Self {
-        Self { accepts, wanted: 0, news: VecDeque::new() }
+        Self { accepts, stays: true, wanted: 0, news: VecDeque::new() }
+    }
+
+    /// On a connection that ends by itself once it is idle.
+    pub(super) fn passing() -> Self {
+        Self { stays: false, ..Self::new(Accepts::None) }
     }
 
     fn asked(&mut self, stream: Stream) {
@@ -78,6 +84,10 @@ impl ConnectionHandler for PairHandler {
 
     fn on_behaviour_event(&mut self, Open: Open) {
         self.wanted += 1;
+    }
+
+    fn connection_keep_alive(&self) -> bool {
+        self.stays
     }
 
     fn poll(&mut self, _: &mut Context<'_>) -> Poll<ConnectionHandlerEvent<Self::OutboundProtocol, (), News>> {

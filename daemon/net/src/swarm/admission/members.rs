@@ -13,6 +13,9 @@ use libp2p::swarm::{
 };
 use libp2p::{Multiaddr, PeerId};
 
+use crate::address::{ip_of, is_private, is_quic, is_reachable, relay_of};
+use crate::quic::Ends;
+
 /// The members, and the relays that we use. All behaviours of one swarm share it, and are asked about a new connection in
 /// one go.
 #[derive(Clone, Default)]
@@ -22,6 +25,11 @@ pub(crate) struct Members(Arc<Mutex<Table>>);
 struct Table {
     peers: BTreeSet<PeerId>,
     relays: BTreeSet<PeerId>,
+}
+
+/// Whether the internet could lead to a multiaddr. A name may.
+fn is_public(address: &Multiaddr) -> bool {
+    ip_of(address).is_none_or(|ip| is_reachable(ip) && !is_private(ip)) && relay_of(address).is_none()
 }
 
 /// On whose connections a behaviour exists.
@@ -66,12 +74,57 @@ pub(crate) struct MembersOnly<B> {
     inner: B,
     members: Members,
     circle: Circle,
+    purpose: Purpose,
+    /// Where connections really end, for a behaviour that tells it.
+    ends: Option<Ends>,
     connections: BTreeMap<ConnectionId, PeerId>,
+}
+
+/// Which connections a behaviour is for, beside whose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Purpose {
+    /// All but those that check whether the other end can be reached.
+    Any,
+    /// All, and those above all.
+    Checks,
+    /// All but those, and our own dials to public addresses only: who sees us from the network around us cannot tell
+    /// whether the internet does. Of our own addresses it is told the public ones.
+    Public,
 }
 
 impl<B> MembersOnly<B> {
     pub(crate) fn new(inner: B, members: Members, circle: Circle) -> Self {
-        Self { inner, members, circle, connections: BTreeMap::new() }
+        Self { inner, members, circle, purpose: Purpose::Any, ends: None, connections: BTreeMap::new() }
+    }
+
+    /// The behaviour dials in order to check whether others can be reached.
+    pub(crate) fn that_checks(self) -> Self {
+        Self { purpose: Purpose::Checks, ..self }
+    }
+
+    /// The behaviour asks others to check whether we can be reached.
+    pub(crate) fn that_is_checked(self) -> Self {
+        Self { purpose: Purpose::Public, ..self }
+    }
+
+    /// The behaviour tells the other end where it comes from.
+    pub(crate) fn that_tells(self, ends: Ends) -> Self {
+        Self { ends: Some(ends), ..self }
+    }
+
+    /// Where a connection ends that we dialled. Whom we waited for may have come from elsewhere than it was expected.
+    fn other_end(&self, peer: &PeerId, address: &Multiaddr, role: Endpoint) -> Multiaddr {
+        let ends = self.ends.as_ref().filter(|_| role == Endpoint::Listener && is_quic(address));
+        ends.and_then(|ends| ends.newest(peer, address)).map_or_else(|| address.clone(), |end| end.address())
+    }
+
+    /// Whether the behaviour is for a connection that we dialled.
+    fn is_for(&self, address: &Multiaddr, port: PortUse) -> bool {
+        match self.purpose {
+            Purpose::Checks => true,
+            Purpose::Any => port == PortUse::Reuse,
+            Purpose::Public => port == PortUse::Reuse && is_public(address),
+        }
     }
 
     pub(crate) fn inner_mut(&mut self) -> &mut B {
@@ -125,9 +178,10 @@ impl<B: NetworkBehaviour> NetworkBehaviour for MembersOnly<B> {
         role: Endpoint,
         port_use: PortUse,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        if !self.members.contains(&peer, self.circle) {
+        if !self.members.contains(&peer, self.circle) || !self.is_for(address, port_use) {
             return Ok(Either::Right(dummy::ConnectionHandler));
         }
+        let address = &self.other_end(&peer, address, role);
         let handler = self.inner.handle_established_outbound_connection(connection, peer, address, role, port_use)?;
         self.connections.insert(connection, peer);
         Ok(Either::Left(handler))
@@ -148,6 +202,7 @@ impl<B: NetworkBehaviour> NetworkBehaviour for MembersOnly<B> {
                 self.connections.remove(&about.connection_id);
                 true
             }
+            FromSwarm::NewExternalAddrCandidate(about) => self.purpose != Purpose::Public || is_public(about.addr),
             _ => true,
         };
         if told {

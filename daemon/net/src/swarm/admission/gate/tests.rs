@@ -47,7 +47,7 @@ impl Test {
     fn dial(&mut self, peer: PeerId) -> Result<ConnectionId, ConnectionDenied> {
         let (id, address) = (self.id(), Multiaddr::empty());
         self.gate.handle_pending_outbound_connection(id, Some(peer), &[], Endpoint::Dialer)?;
-        let (role, port) = (Endpoint::Dialer, PortUse::New);
+        let (role, port) = (Endpoint::Dialer, PortUse::Reuse);
         self.gate.handle_established_outbound_connection(id, peer, &address, role, port).map(|_| id)
     }
 

@@ -99,6 +99,7 @@ pub async fn run(prepared: Prepared, limits: TunnelLimits, log: LogLevel) -> any
         tcp: config.tcp,
         relays: config.relays.clone(),
         serve: config.serve,
+        discovery: config.discovery,
         advertise: config.advertise.clone(),
         inner: vec![overlay().into(), config.ipv4.into()],
         inbound: Arc::clone(&inbound),

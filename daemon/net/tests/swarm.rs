@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use net::inbound::Inbound;
 use net::quic::on_own_threads;
-use net::swarm::{Net, NetConfig, NetEvent, Serve, Tcp};
+use net::swarm::{Discovery, Net, NetConfig, NetEvent, Serve, Tcp};
 use net::{Multiaddr, peer_id};
 use node::crypto::Identity;
 use node::drops::DropCounters;
@@ -46,6 +46,7 @@ fn start(seed: u8, port: u16) -> (Net, mpsc::Receiver<NetEvent>) {
         tcp: Tcp::Listen,
         relays: vec![],
         serve: Serve::Nobody,
+        discovery: Discovery::Off,
         advertise: vec![],
         inner: vec![],
         inbound: Arc::new(Inbound::new(Arc::clone(&drops)).unwrap()),

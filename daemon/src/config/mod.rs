@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 use ipnet::Ipv4Net;
 use net::Multiaddr;
-use net::swarm::{Serve, Tcp};
+use net::swarm::{Discovery, Serve, Tcp};
 use node::handshake::PaddingMode;
 use os::udp::{Offload, UdpOptions};
 
@@ -63,6 +63,8 @@ pub struct Config {
     pub relays: Vec<Multiaddr>,
     /// Whether this host is a relay for its peers.
     pub serve: Serve,
+    /// Whether peers are looked for on the same network.
+    pub discovery: Discovery,
     /// The group of the control socket.
     pub group: String,
     /// Who may do what.

@@ -58,6 +58,7 @@ section!(Raw {
     listen: Listen,
     rotation: Rotation,
     relay: Relay,
+    discovery: Discovery,
     ipc: Ipc,
     log: Log,
     memory: Memory,
@@ -70,6 +71,7 @@ section!(Node { name: String, state_dir: String });
 section!(Network { ipv4: String, address: String, mtu: i64, ingress: String, interface: String });
 section!(Listen { port: i64, addresses: List, tcp: bool, advertise: List });
 section!(Rotation { seconds: i64, padding: String });
+section!(Discovery { mdns: bool });
 section!(Relay { r#use: List, serve: bool });
 section!(Ipc { group: String, access: Access });
 section!(Access { observe: List, operate: List, admin: List });

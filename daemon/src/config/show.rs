@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use net::peer_id;
-use net::swarm::{Serve, Tcp};
+use net::swarm::{Discovery, Serve, Tcp};
 use node::tunnel::ChainRule;
 use toml::{Table, Value};
 
 use super::{Config, MemoryRule, OwnIpv4, PADDING, PeerConfig, Who};
 
 /// What takes a restart: what is made once, before everything else.
-pub(super) const NEEDS_RESTART: [&str; 17] = [
+pub(super) const NEEDS_RESTART: [&str; 18] = [
     "carrier",
     "linux.fwmark",
     "linux.tun_offload",
@@ -28,6 +28,7 @@ pub(super) const NEEDS_RESTART: [&str; 17] = [
     "memory.strict",
     "relay.use",
     "relay.serve",
+    "discovery.mdns",
 ];
 
 /// Keys that have other values in a new configuration; those of peers not among them.
@@ -69,7 +70,7 @@ impl Config {
         self.listen.clone_from(&old.listen);
         self.group.clone_from(&old.group);
         self.relays.clone_from(&old.relays);
-        (self.memory, self.serve) = (old.memory, old.serve);
+        (self.memory, self.serve, self.discovery) = (old.memory, old.serve, old.discovery);
         (self.carrier, self.linux) = (old.carrier, old.linux);
     }
 
@@ -109,6 +110,7 @@ impl Config {
                 "rotation",
                 table([("seconds", i64::from(self.rotation_seconds).into()), ("padding", padding.into())]).into(),
             ),
+            ("discovery", table([("mdns", (self.discovery == Discovery::Mdns).into())]).into()),
             ("relay", table([("use", list(&self.relays)), ("serve", (self.serve == Serve::Peers).into())]).into()),
             ("ipc", table([("group", self.group.clone().into()), ("access", access.into())]).into()),
             ("log", table([("level", self.log_level.clone().into())]).into()),
@@ -186,6 +188,9 @@ mod tests {
     use super::*;
 
     const FULL: &str = r#"carrier = "stream"
+
+[discovery]
+mdns = true
 
 [ipc]
 group = "vpn"

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use cryprq_ipc_proto::paths;
 use ipnet::{IpNet, Ipv4Net};
 use net::peer_id;
-use net::swarm::{Serve, Tcp};
+use net::swarm::{Discovery, Serve, Tcp};
 use node::handshake::{PaddingMode, ParamLimits};
 use node::tunnel::ChainRule;
 
@@ -94,6 +94,7 @@ pub(super) fn validate(raw: Raw, errors: Vec<ConfigError>) -> Result<Config, Con
     let (node, network, listen) = (section(raw.node), section(raw.network), section(raw.listen));
     let (rotation, relay, ipc) = (section(raw.rotation), section(raw.relay), section(raw.ipc));
     let (log, memory, linux) = (section(raw.log), section(raw.memory), section(raw.linux));
+    let discovery = section(raw.discovery);
     let unless_off = |written: Option<Located<bool>>| written.is_none_or(|on| on.value);
     let access = section(ipc.access);
     let own_name = || os::users::host_name().unwrap_or_else(|| "cryprq".into());
@@ -115,6 +116,7 @@ pub(super) fn validate(raw: Raw, errors: Vec<ConfigError>) -> Result<Config, Con
         padding: c.one_of("rotation.padding", rotation.padding, &PADDING, PaddingMode::Multiple16),
         relays: c.list("relay.use", relay.r#use, read_relay_address).unwrap_or_default(),
         serve: if relay.serve.is_some_and(|serve| serve.value) { Serve::Peers } else { Serve::Nobody },
+        discovery: if discovery.mdns.is_some_and(|mdns| mdns.value) { Discovery::Mdns } else { Discovery::Off },
         access: Access {
             observe: whos(&mut c, "ipc.access.observe", access.observe, Who::Group(group.clone())),
             operate: whos(&mut c, "ipc.access.operate", access.operate, Who::Group(group.clone())),

@@ -2,6 +2,7 @@
 
 mod crash;
 mod demo;
+mod lan;
 mod links;
 mod offload;
 mod paths;

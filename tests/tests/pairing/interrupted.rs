@@ -10,7 +10,7 @@ use cryprq_tests::lab::{Host, Identity, until};
 use cryprq_tests::seams::SystemRandom;
 use net::inbound::Inbound;
 use net::quic::on_own_threads;
-use net::swarm::{Guests, Net, NetConfig, NetEvent, Serve, Tcp};
+use net::swarm::{Discovery, Guests, Net, NetConfig, NetEvent, Serve, Tcp};
 use net::{Multiaddr, peer_id};
 use node::drops::DropCounters;
 use node::pairing::{Answer, Asker, DEFAULT_LIFETIME, HostName, Inviter, Ipv4Rules, Joiner, Now, Standing, Ticket};
@@ -44,6 +44,7 @@ fn play<T: Send + 'static>(
                 tcp: Tcp::Listen,
                 relays: vec![],
                 serve: Serve::Nobody,
+                discovery: Discovery::Off,
                 advertise: vec![],
                 inner: vec![],
                 inbound: Arc::new(Inbound::new(Arc::clone(&drops)).expect("descriptors are left")),

@@ -9,15 +9,16 @@ use libp2p::core::upgrade::Version;
 use libp2p::identity::Keypair;
 use libp2p::swarm::NetworkBehaviour;
 use libp2p::swarm::behaviour::toggle::Toggle;
-use libp2p::{PeerId, Swarm, SwarmBuilder, Transport, autonat, dcutr, identify, noise, ping, relay, tcp, yamux};
+use libp2p::{PeerId, Swarm, SwarmBuilder, Transport, autonat, dcutr, identify, mdns, noise, ping, relay, tcp, yamux};
 use node::time::Time;
 
 use super::admission::{Circle, Gate, GateEvent, Members, MembersOnly};
+use super::lan::Lan;
 use super::observed::Observed;
 use super::outer::Outer;
 use super::resolver::name_servers;
 use super::streams::{Arrived, Streams};
-use super::{NetError, Serve};
+use super::{Discovery, NetError, Serve};
 use crate::quic::{self, Ends};
 
 const PENDING: u32 = 64;
@@ -50,6 +51,7 @@ pub(super) struct Behaviour {
     relay_server: Toggle<MembersOnly<relay::Behaviour>>,
     dcutr: MembersOnly<dcutr::Behaviour>,
     pub(super) observed: Observed,
+    lan: Toggle<Lan>,
     autonat_client: MembersOnly<autonat::v2::client::Behaviour>,
     autonat_server: MembersOnly<autonat::v2::server::Behaviour>,
 }
@@ -64,6 +66,7 @@ pub(super) enum Event {
     Identified(Box<identify::Event>),
     Punched(dcutr::Event),
     Checked(autonat::v2::client::Event),
+    Found(mdns::Event),
     Other,
 }
 
@@ -88,6 +91,12 @@ impl From<Arrived> for Event {
 impl From<relay::client::Event> for Event {
     fn from(event: relay::client::Event) -> Self {
         Self::Relay(event)
+    }
+}
+
+impl From<mdns::Event> for Event {
+    fn from(event: mdns::Event) -> Self {
+        Self::Found(event)
     }
 }
 
@@ -133,6 +142,7 @@ impl From<Infallible> for Event {
 pub(super) struct Control {
     pub(super) members: Members,
     pub(super) serve: Serve,
+    pub(super) discovery: Discovery,
     /// Inner addresses, which are neither dialled nor told.
     pub(super) inner: Vec<IpNet>,
     pub(super) clock: fn() -> Time,
@@ -165,7 +175,7 @@ pub(super) fn swarm(quic: quic::Config, control: Control) -> Result<Swarm<Behavi
 }
 
 fn behaviour(key: &Keypair, relay_client: relay::client::Behaviour, control: Control, ends: Ends) -> Behaviour {
-    let Control { members, serve, inner, clock } = control;
+    let Control { members, serve, discovery, inner, clock } = control;
     let limits = ConnectionLimits::default()
         .with_max_pending_incoming(Some(PENDING))
         .with_max_pending_outgoing(Some(PENDING))
@@ -181,6 +191,13 @@ fn behaviour(key: &Keypair, relay_client: relay::client::Behaviour, control: Con
         Serve::Peers => Some(MembersOnly::new(relay_server(key.public().to_peer_id()), members.clone(), Circle::Peers)),
         Serve::Nobody => None,
     };
+    let lan = match discovery {
+        Discovery::Off => None,
+        // The rest works without it.
+        Discovery::Mdns => Lan::new(key.public().to_peer_id(), inner.clone())
+            .inspect_err(|error| tracing::warn!(%error, "peers on the same network cannot be looked for"))
+            .ok(),
+    };
     Behaviour {
         gate: Gate::new(members.clone(), clock),
         limits: connection_limits::Behaviour::new(limits),
@@ -192,6 +209,7 @@ fn behaviour(key: &Keypair, relay_client: relay::client::Behaviour, control: Con
         relay_server: relay_server.into(),
         dcutr: MembersOnly::new(dcutr::Behaviour::new(key.public().to_peer_id()), members.clone(), Circle::Peers),
         observed: Observed::new(inner),
+        lan: lan.into(),
         autonat_client: MembersOnly::new(Default::default(), members.clone(), all).that_is_checked(),
         autonat_server: MembersOnly::new(Default::default(), members, Circle::Peers).that_checks(),
     }

@@ -102,6 +102,11 @@ impl Dialer {
         }
     }
 
+    /// Whether a peer is wanted, at whatever address.
+    pub(super) fn wants(&self, peer: &PeerId) -> bool {
+        self.wanted.contains_key(peer)
+    }
+
     /// The addresses of a wanted peer.
     pub(super) fn addresses(&self, peer: &PeerId) -> Option<Vec<Multiaddr>> {
         self.wanted.get(peer).map(|wanted| wanted.addresses.clone()).filter(|addresses| !addresses.is_empty())

@@ -1,9 +1,13 @@
 //! What the swarm's task does with connections as they come and go.
 
+use std::collections::BTreeMap;
+
 use libp2p::core::ConnectedPoint;
 use libp2p::core::transport::PortUse;
+use libp2p::multiaddr::Protocol;
 use libp2p::swarm::ConnectionId as SwarmConnection;
-use libp2p::{Multiaddr, PeerId, Stream, autonat, identify, ping};
+use libp2p::swarm::dial_opts::PeerCondition;
+use libp2p::{Multiaddr, PeerId, Stream, autonat, identify, mdns, ping};
 use node::path::Endpoint;
 use node::tunnel::{ConnectionId, Dialled};
 use tokio::sync::oneshot;
@@ -12,6 +16,7 @@ use super::NetEvent;
 use super::connections::Way;
 use super::dialer::{Dialer, Quality};
 use super::handshakes::TUNNEL;
+use super::lan::is_of_lan;
 use super::relays::Relays;
 use super::streams::Arrived;
 use super::task::{Task, random};
@@ -41,6 +46,25 @@ impl Task {
     pub(super) fn on_identified(&mut self, event: &identify::Event) {
         if let identify::Event::Received { connection_id, info, .. } = event {
             self.swarm.behaviour_mut().observed.note(*connection_id, &info.observed_addr);
+        }
+    }
+
+    /// Somebody on the same network says who is where: wanted peers are dialled there, nobody else is.
+    pub(super) fn found(&mut self, event: mdns::Event) {
+        let mdns::Event::Discovered(found) = event else { return };
+        let mut wanted: BTreeMap<PeerId, Vec<Multiaddr>> = BTreeMap::new();
+        for (peer, mut address) in found {
+            if let Some(Protocol::P2p(_)) = address.iter().last() {
+                address.pop();
+            }
+            let direct = self.connections.has(&peer, Way::Quic);
+            if self.dialer.wants(&peer) && !direct && is_of_lan(&address, &self.inner) {
+                wanted.entry(peer).or_default().push(address);
+            }
+        }
+        for (peer, addresses) in wanted {
+            tracing::debug!(%peer, "a peer is on the same network");
+            self.dial(peer, addresses, PeerCondition::NotDialing);
         }
     }
 

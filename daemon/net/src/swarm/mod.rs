@@ -10,6 +10,7 @@ mod behaviour;
 mod connections;
 mod dialer;
 mod handshakes;
+mod lan;
 mod links;
 mod listeners;
 mod observed;
@@ -68,6 +69,8 @@ pub struct NetConfig {
     pub relays: Vec<Multiaddr>,
     /// Whether we are a relay ourselves.
     pub serve: Serve,
+    /// Whether peers are looked for on the same network.
+    pub discovery: Discovery,
     /// Where a relay that we are can be reached besides the addresses that it listens on.
     pub advertise: Vec<Multiaddr>,
     /// Inner addresses, which are never dialled: the tunnel must not run through itself.
@@ -98,6 +101,15 @@ pub enum Serve {
     Peers,
     /// Nobody.
     Nobody,
+}
+
+/// Whether peers are looked for on the same network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Discovery {
+    /// By multicast DNS, which tells our PeerId and outer addresses to everybody there.
+    Mdns,
+    /// They are not.
+    Off,
 }
 
 /// A swarm that could not be made.

@@ -129,7 +129,8 @@ impl Task {
             clock: config.clock,
         };
         let (members, inner) = (Members::new(relays.ids()), config.inner.clone());
-        let control = Control { members, serve: config.serve, inner, clock: config.clock };
+        let (serve, discovery) = (config.serve, config.discovery);
+        let control = Control { members, serve, discovery, inner, clock: config.clock };
         let mut swarm = behaviour::swarm(quic, control)?;
         if config.serve == Serve::Peers {
             config.advertise.iter().for_each(|address| swarm.add_external_address(address.clone()));
@@ -404,6 +405,7 @@ impl Task {
             SwarmEvent::Behaviour(Event::Stream(arrived)) => self.on_stream(arrived),
             SwarmEvent::Behaviour(Event::Relay(event)) => self.on_relay(&event),
             SwarmEvent::Behaviour(Event::Identified(event)) => self.on_identified(&event),
+            SwarmEvent::Behaviour(Event::Found(event)) => self.found(event),
             SwarmEvent::Behaviour(Event::Checked(event)) => self.checked(&event),
             SwarmEvent::Behaviour(Event::Punched(event)) => self.punched(&event),
             // Dials begun, addresses observed, strangers refused.

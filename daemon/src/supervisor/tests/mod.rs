@@ -14,7 +14,7 @@ use cryprq_ipc_proto::message::Reply;
 use net::inbound::Inbound;
 use net::plane::{Device, PlaneParts};
 use net::quic::on_own_threads;
-use net::swarm::{NetConfig, Serve, Tcp};
+use net::swarm::{Discovery, NetConfig, Serve, Tcp};
 use node::drops::DropCounters;
 use node::secret::{HeapStore, SecretKey32, SecretSlot, StoreError, StoredSecret};
 use os::udp::UdpOptions;
@@ -101,6 +101,7 @@ async fn daemon_with(folder: &Path, config: &str, host: Oddities) -> anyhow::Res
         tcp: Tcp::Off,
         relays: vec![],
         serve: Serve::Nobody,
+        discovery: Discovery::Off,
         advertise: vec![],
         inner: Vec::new(),
         inbound: Arc::clone(&inbound),

@@ -1,7 +1,6 @@
 //! The sending side: a bounded queue that drops its oldest frames, drained by one task.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -28,7 +27,7 @@ pub struct StreamCarrier {
     queue: Mutex<Queue>,
     ready: Notify,
     /// Another connection serves the peer better than that of the open substream.
-    moved: AtomicBool,
+    moved: Notify,
     stats: Arc<PeerStats>,
     clock: fn() -> Time,
 }
@@ -50,7 +49,7 @@ struct Queued {
 impl StreamCarrier {
     /// A carrier whose frames go nowhere until the swarm drives it.
     pub fn new(stats: Arc<PeerStats>, clock: fn() -> Time) -> Self {
-        Self { queue: Mutex::default(), ready: Notify::new(), moved: AtomicBool::new(false), stats, clock }
+        Self { queue: Mutex::default(), ready: Notify::new(), moved: Notify::new(), stats, clock }
     }
 
     /// Where the peer's drops are counted.
@@ -69,7 +68,7 @@ impl StreamCarrier {
 
     /// Goes on with a new substream: on the connection that is the best one by now.
     pub(crate) fn move_over(&self) {
-        self.moved.store(true, Ordering::Relaxed);
+        self.moved.notify_one();
     }
 
     /// Opens a substream whenever there is something to send, and writes all that is queued in one write.
@@ -85,25 +84,21 @@ impl StreamCarrier {
                     break;
                 }
                 let started = (self.clock)();
-                if self.moved.swap(false, Ordering::Relaxed) {
-                    // The peer reads its newest substream alone; dropping the older one frees it there too.
-                    stream = None;
-                }
-                if stream.is_none() {
-                    stream = substreams.open(peer, DATA).await.ok();
-                }
-                let Some(open) = &mut stream else {
-                    self.stats.drops().add(DropReason::OutNoPath, frames);
-                    tokio::time::sleep(REOPEN_AFTER).await;
-                    continue;
+                let written = loop {
+                    // A connection that died holds its writer up until it is given up, much longer than a peer waits.
+                    tokio::select! {
+                        biased;
+                        // The peer reads its newest substream alone; dropping the older one frees it there too. What was
+                        // written to that may be lost, and what comes twice is dropped.
+                        () = self.moved.notified() => stream = None,
+                        written = write(&mut stream, peer, &substreams, &buffer) => break written,
+                    }
                 };
-                let sent = match open.write_all(&buffer).await {
-                    Ok(()) => open.flush().await,
-                    Err(error) => Err(error),
-                };
-                if sent.is_err() {
+                if let Err(error) = written {
                     self.stats.drops().add(DropReason::OutNoPath, frames);
-                    stream = None;
+                    if let NotWritten::NotOpened = error {
+                        tokio::time::sleep(REOPEN_AFTER).await;
+                    }
                 }
                 held_up = (self.clock)().saturating_since(started) > MAX_WAIT;
             }
@@ -134,6 +129,31 @@ impl StreamCarrier {
     fn lock(&self) -> std::sync::MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Why frames could not be written.
+enum NotWritten {
+    /// There is no substream.
+    NotOpened,
+    /// It broke.
+    Broken,
+}
+
+/// Writes to the open substream, or to one that is opened now.
+async fn write(
+    stream: &mut Option<Stream>,
+    peer: PeerId,
+    substreams: &Substreams,
+    bytes: &[u8],
+) -> Result<(), NotWritten> {
+    let mut open = match stream.take() {
+        Some(open) => open,
+        None => substreams.open(peer, DATA).await.map_err(|_| NotWritten::NotOpened)?,
+    };
+    open.write_all(bytes).await.map_err(|_| NotWritten::Broken)?;
+    open.flush().await.map_err(|_| NotWritten::Broken)?;
+    *stream = Some(open);
+    Ok(())
 }
 
 impl Carrier for StreamCarrier {
@@ -168,7 +188,7 @@ impl Carrier for StreamCarrier {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicU64;
+    use std::sync::atomic::{AtomicU64, Ordering};
 
     use node::epoch::{Cipher, EpochId, EpochState, Limits, Sealer};
     use node::handshake::{Negotiated, PaddingMode, ReceiverIndex};

@@ -33,6 +33,8 @@ pub(super) struct Connection {
     pub(super) way: Way,
     pub(super) endpoint: ConnectedPoint,
     proven: bool,
+    /// When it last showed that it carries something, among all that did; zero for never.
+    shown: u64,
     counts: bool,
 }
 
@@ -41,6 +43,8 @@ pub(super) struct Connection {
 pub(super) struct Connections {
     known: BTreeMap<ConnectionId, Connection>,
     last: u64,
+    /// How often any connection showed that it carries something.
+    shown: u64,
 }
 
 impl Connections {
@@ -56,14 +60,15 @@ impl Connections {
         };
         let endpoint = endpoint.clone();
         self.last += 1;
-        let connection = Connection { swarm, peer, dialled, way, endpoint, proven: false, counts: false };
+        let connection = Connection { swarm, peer, dialled, way, endpoint, proven: false, shown: 0, counts: false };
         self.known.insert(ConnectionId(self.last), connection);
     }
 
     /// A connection showed that it carries something.
     pub(super) fn prove(&mut self, swarm: SwarmConnection) {
         if let Some(connection) = self.known.values_mut().find(|known| known.swarm == swarm) {
-            connection.proven = true;
+            self.shown += 1;
+            (connection.proven, connection.shown) = (true, self.shown);
         }
     }
 
@@ -93,11 +98,15 @@ impl Connections {
         news
     }
 
-    /// The connection that serves a peer best: one that is proven, then by QUIC, by TCP, by a relay, then
-    /// the newest.
+    /// The connection that serves a peer best: of those that are proven one by QUIC, by TCP, by a relay, then the newest.
+    /// While all are in doubt it is the one that showed last that it carries something: what died will show no more.
     pub(super) fn best(&self, peer: &PeerId) -> Option<&Connection> {
         let of_peer = self.known.iter().filter(|(_, known)| known.peer == *peer && known.counts);
-        of_peer.max_by_key(|(number, known)| (known.proven, known.way, **number)).map(|(_, known)| known)
+        let merit = |(number, known): &(&ConnectionId, &Connection)| {
+            let (way, shown) = if known.proven { (Some(known.way), 0) } else { (None, known.shown) };
+            (way, shown, **number)
+        };
+        of_peer.max_by_key(merit).map(|(_, known)| known)
     }
 
     /// Older connections that a proven one makes needless: whoever dials again the same way has given the older one up,
@@ -186,6 +195,25 @@ mod tests {
         let (gone, number) = connections.remove(id(2)).unwrap();
         assert!(gone.way == Way::Quic && number.is_some());
         assert_eq!(best(&connections, &peer), Some(id(3)));
+    }
+
+    #[test]
+    fn while_all_are_in_doubt_the_one_that_carried_something_last_is_used() {
+        let (mut connections, peer) = (Connections::default(), PeerId::random());
+        connections.insert(peer, id(1), &listened("/ip4/192.0.2.2/udp/2/quic-v1"));
+        connections.prove(id(1));
+        let tcp = ConnectedPoint::Listener {
+            local_addr: "/ip4/192.0.2.2/tcp/2".parse().unwrap(),
+            send_back_addr: "/ip4/192.0.2.1/tcp/3".parse().unwrap(),
+        };
+        connections.insert(peer, id(2), &tcp);
+        connections.prove(id(2));
+        counting(&mut connections, &peer);
+        assert_eq!(best(&connections, &peer), Some(id(1)), "QUIC is better");
+        connections.doubt(&peer);
+        assert_eq!(best(&connections, &peer), Some(id(2)), "but TCP was heard later");
+        connections.prove(id(1));
+        assert_eq!(best(&connections, &peer), Some(id(1)));
     }
 
     #[test]

@@ -134,7 +134,7 @@ impl Task {
     }
 
     /// Tells of connections that count from now on, and lets substreams follow the best one.
-    fn settle(&mut self, id: PeerId) {
+    pub(super) fn settle(&mut self, id: PeerId) {
         let quality = if self.connections.has(&id, Way::Quic) { Quality::Good } else { Quality::StreamsOnly };
         self.dialer.judge(&id, quality, (self.clock)());
         let news = self.connections.newly_counting(&id);
@@ -160,6 +160,8 @@ impl Task {
             self.outbox.push_back(NetEvent::ConnectionUp { peer: peer.key, connection, dialled, address, endpoint });
         }
         if peer.best != best {
+            let address = self.connections.best(&id).map(|best| other_end(&best.endpoint));
+            tracing::debug!(peer = %peer.key, address = address.as_ref().map(tracing::field::display), "substreams go on");
             peer.best = best;
             peer.carrier.move_over();
             peer.carrier.set_open(best.is_some());

@@ -265,9 +265,12 @@ impl Task {
             Command::DialAnother { peer } => {
                 let id = peer_id::from_key(peer);
                 // Without a connection the dialler is at it already, at its pace.
-                if let Some(addresses) = self.dialer.addresses(&id).filter(|_| self.connections.any(&id)) {
+                if self.connections.any(&id) {
                     self.connections.doubt(&id);
-                    self.dial(id, addresses, PeerCondition::NotDialing);
+                    self.settle(id);
+                    if let Some(addresses) = self.dialer.addresses(&id) {
+                        self.dial(id, addresses, PeerCondition::NotDialing);
+                    }
                 }
             }
             Command::HangUp { peer } => {

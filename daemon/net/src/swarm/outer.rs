@@ -15,8 +15,9 @@ use libp2p::core::transport::{DialOpts, ListenerId, PortUse, TransportError, Tra
 use super::dialer::is_outer;
 use crate::address::{ip_of, is_private, is_quic, is_reachable};
 
-/// How long the hole for QUIC is punched before one for TCP is: frames can go beside QUIC.
-const HEAD_START: Duration = Duration::from_millis(250);
+/// How long the hole for QUIC is punched before one for TCP is: frames can go beside QUIC, and its first packet, if it came
+/// before the hole, is repeated after a second.
+const HEAD_START: Duration = Duration::from_millis(1500);
 
 /// A transport that dials no inner address.
 pub(super) struct Outer<T> {

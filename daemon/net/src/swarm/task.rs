@@ -210,8 +210,9 @@ impl Task {
 
     fn dial_due(&mut self) {
         for (peer, addresses) in self.dialer.due((self.clock)()) {
-            // Who is due has no connection but perhaps a guest's.
-            self.dial(peer, addresses, PeerCondition::NotDialing);
+            // Who is due has no connection but perhaps a guest's. What libp2p's protocols dial meanwhile is not waited for:
+            // a hole that is punched for a relayed connection which is gone keeps them busy for long.
+            self.dial(peer, addresses, PeerCondition::Always);
         }
         for (peer, addresses) in self.dialer.due_for_better((self.clock)()) {
             self.dial(peer, addresses, PeerCondition::NotDialing);

@@ -56,7 +56,8 @@ fn a_peer_that_is_added_connects_and_one_that_is_removed_is_cut_off_at_once() ->
         done(&pair.a, &json!({"cmd": "peer_remove", "peer": "b"}))?;
         ensure!(pair.host_a.state()? == before, "round {round}: routes stay behind");
         ensure!(pair.a.ask("peers")?["peers"] == json!([]));
-        until("the other side sees it", || pair.b.peer().is_ok_and(|peer| peer["state"] != "connected")).with_context(|| pair.b.log())?;
+        until("the other side sees it", || pair.b.peer().is_ok_and(|peer| peer["state"] != "connected"))
+            .with_context(|| pair.b.log())?;
         done(&pair.b, &json!({"cmd": "peer_remove", "peer": "a"}))?;
     }
     Ok(())

@@ -39,6 +39,8 @@ pub(super) struct Liveness {
     proven_at: Time,
     series: Option<Series>,
     dead: bool,
+    /// A path was dead, and none has been proven since.
+    unreached: bool,
     last_sent: Time,
     last_received: Option<Time>,
     round_trip: Option<Duration>,
@@ -54,6 +56,7 @@ impl Liveness {
             proven_at: now,
             series: None,
             dead: false,
+            unreached: false,
             last_sent: now,
             last_received: None,
             round_trip: None,
@@ -68,10 +71,11 @@ impl Liveness {
 
     /// What is sent goes another way, of which nothing is known yet.
     pub(super) fn change_path(&mut self, now: Time) {
-        let (silent_since, last_received) = (self.silent_since, self.last_received);
-        // A peer that is silent is owed the same patience on this way, whether or not there is more to send.
-        let unanswered = silent_since.map(|_| now);
-        *self = Self { silent_since, unanswered, last_received, ..Self::new(now) };
+        let (silent_since, unreached, last_received) = (self.silent_since, self.unreached, self.last_received);
+        // A peer that is silent, or was not reached the other way, is owed the same patience on this way, whether or not
+        // there is more to send.
+        let unanswered = (silent_since.is_some() || unreached).then_some(now);
+        *self = Self { silent_since, unanswered, unreached, last_received, ..Self::new(now) };
     }
 
     /// The next content, or the last, is worth a probe at once.
@@ -110,6 +114,7 @@ impl Liveness {
         self.round_trip = Some(self.round_trip.map_or(sample, |smoothed| (smoothed * 7 + sample) / 8));
         self.series = None;
         self.dead = false;
+        self.unreached = false;
         self.unproven = false;
         self.proven_at = at;
     }
@@ -122,6 +127,7 @@ impl Liveness {
                 return Some(Due::Probe);
             }
             self.dead = true;
+            self.unreached = true;
             return Some(Due::Dead);
         }
         if self.last_sent + limits.keepalive <= now {
@@ -142,9 +148,9 @@ impl Liveness {
         self.silent_since.map(|since| since + limits.stalled)
     }
 
-    /// Whether probes went unanswered and nothing has proven the path since.
+    /// Whether probes went unanswered and nothing has proven a path since, be it that one or another.
     pub(super) const fn is_dead(&self) -> bool {
-        self.dead
+        self.unreached
     }
 
     pub(super) const fn last_received(&self) -> Option<Time> {
@@ -259,13 +265,30 @@ mod tests {
     }
 
     #[test]
+    fn a_peer_that_was_not_reached_one_way_counts_as_reached_the_other_way_once_it_answers_there() {
+        let limits = TunnelLimits::default();
+        let mut liveness = Liveness::new(ms(0));
+        liveness.sent(ms(0), Traffic::Content);
+        // It was heard after that, so that nothing but the probes tells that it is gone.
+        liveness.received(ms(10));
+        assert_eq!(probes_until_dead(&mut liveness, &limits, false).len(), 4);
+        liveness.change_path(ms(8000));
+        assert!(liveness.is_dead(), "nothing is known of the other way");
+        assert_eq!(liveness.due(ms(8999), &limits), None);
+        assert_eq!(liveness.due(ms(9000), &limits), Some(Due::Probe), "though there is nothing to send");
+        liveness.probed(ms(9000), [1; 8]);
+        liveness.acked([1; 8], ms(9010));
+        assert!(!liveness.is_dead());
+    }
+
+    #[test]
     fn another_path_is_judged_anew() {
         let limits = TunnelLimits::default();
         let mut liveness = Liveness::new(ms(0));
         liveness.sent(ms(0), Traffic::Content);
         probes_until_dead(&mut liveness, &limits, false);
         liveness.change_path(ms(3000));
-        assert!(!liveness.is_dead() && liveness.round_trip().is_none());
+        assert!(liveness.round_trip().is_none());
         assert_eq!(liveness.due(ms(3999), &limits), None);
         assert_eq!(liveness.due(ms(4000), &limits), Some(Due::Probe), "though there was nothing more to send");
         assert_eq!(liveness.stalled_at(&limits), Some(ms(3000)), "the peer has been silent all the time");

@@ -5,12 +5,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::drops::DropReason;
-use crate::epoch::{EpochId, EpochState, FrameSource, Opened, Opener};
+use crate::epoch::{EpochId, EpochState, FrameSource, Limit, Opened, Opener};
 use crate::frame::{FrameType, HEADER_LEN, MAX_STREAM_FRAME, MIN_FRAME};
 use crate::handshake::ReceiverIndex;
 use crate::packet::Checksum;
 use crate::router::{PeerSlot, Router};
 use crate::time::Time;
+use crate::tunnel::Report;
 
 /// Where a frame came from, as the carrier knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,6 +101,7 @@ struct Peer {
 pub struct Receiver {
     entries: HashMap<u32, Entry>,
     peers: BTreeMap<PeerSlot, Peer>,
+    limits: Vec<(PeerSlot, Report)>,
 }
 
 impl Receiver {
@@ -154,6 +156,12 @@ impl Receiver {
         self.entries.get(&index.get()).map(|entry| entry.opener.state())
     }
 
+    /// What the tunnels are to be told about limits that were reached since the last call. Failed opens reach theirs
+    /// without an authentic frame, so that nobody else would tell (7.5).
+    pub fn limits_reached(&mut self) -> impl Iterator<Item = (PeerSlot, Report)> + '_ {
+        self.limits.drain(..)
+    }
+
     /// Opens one frame in place and asks the router whether its packet may pass (7.4).
     ///
     /// # Errors
@@ -176,7 +184,13 @@ impl Receiver {
         let slot = entry.slot;
         let arrival = if entry.opener.is_unused() { Arrival::First } else { Arrival::Later };
         let (epoch, newest) = (entry.opener.epoch(), entry.opener.newest());
-        let content = match entry.opener.open(now, kind, frame, source) {
+        let before = entry.opener.state().limit();
+        let opened = entry.opener.open(now, kind, frame, source);
+        let limit = entry.opener.state().limit();
+        if limit > before {
+            self.limits.extend(limit.map(|limit| (slot, limit_report(limit, epoch))));
+        }
+        let content = match opened {
             Ok(Opened::Packet(packet, checksum)) => {
                 router.inbound(slot, packet).map(|()| Content::Packet(packet, checksum))
             }
@@ -208,6 +222,13 @@ impl Receiver {
         let indices = self.peers.get(&slot).into_iter().flat_map(|peer| &peer.indices);
         let mut openers = indices.filter_map(|index| self.entries.get(index)).map(|entry| &entry.opener);
         !openers.any(|opener| opener.epoch() > epoch && !opener.is_unused())
+    }
+}
+
+const fn limit_report(limit: Limit, epoch: EpochId) -> Report {
+    match limit {
+        Limit::Soft => Report::SoftLimit { epoch },
+        Limit::Hard => Report::HardLimit { epoch },
     }
 }
 

@@ -237,6 +237,9 @@ impl Opening<'_> {
             self.current.as_ref().and_then(|current| current.peer).map_or(self.drops, |peer| peer.stats.drops());
         self.host.flush(arena, drops);
         self.report();
+        for (slot, report) in self.receiver.limits_reached() {
+            self.reports.tunnel(slot, report);
+        }
     }
 }
 

@@ -2,7 +2,7 @@ use std::sync::Weak;
 use std::sync::mpsc::{Receiver as StdReceiver, Sender as StdSender, channel};
 use std::time::Duration;
 
-use node::epoch::{Cipher, EpochId, EpochState, Limits};
+use node::epoch::{Bound, Cipher, EpochId, EpochState, Limits};
 use node::handshake::{Negotiated, PaddingMode};
 use node::offload::VnetHeader;
 use node::secret::SecretKey32;
@@ -92,7 +92,8 @@ fn keys() -> (Sealer, Opener) {
         cipher: Cipher::ChaCha20Poly1305,
         partial_checksums: false,
     };
-    let limits = Limits::standard(negotiated.cipher, negotiated.rotation);
+    let failed_opens = Bound { soft: 2, hard: 4 };
+    let limits = Limits { failed_opens, ..Limits::standard(negotiated.cipher, negotiated.rotation) };
     let (key, index) = (SecretKey32::new([9; 32]), ReceiverIndex::new(77).unwrap());
     let state = || Arc::new(EpochState::new(EpochId(5)));
     (
@@ -176,6 +177,35 @@ fn what_a_peer_sends_in_vain_is_counted_with_that_peer() {
     wait_for("the nonsense", || b.peer.drops().get(DropReason::FrameType) == 1);
     assert_eq!(b.plane.drops().total(), 0);
     assert_eq!(b.peer.drops().total(), 2);
+}
+
+/// No authentic frame comes, so that nothing else would wake the tunnel.
+#[test]
+fn limits_of_failed_opens_are_reported_at_once() {
+    let (_a, b) = joined();
+    let mut forged = [&[0x10, 0, 0, 0][..], &77u32.to_le_bytes()].concat();
+    forged.resize(64, 0);
+    let forge = |count| {
+        for _ in 0..count {
+            let mut batch = b.inbound.spare();
+            batch.slot = Some(PEER);
+            batch.push(&forged);
+            b.inbound.push(batch);
+        }
+    };
+    for (total, report) in [(2, Report::SoftLimit { epoch: EpochId(5) }), (4, Report::HardLimit { epoch: EpochId(5) })]
+    {
+        forge(1);
+        wait_for("the forgery", || b.peer.drops().get(DropReason::FrameForged) == total - 1);
+        assert_eq!(b.plane.reports().drain(), [], "a limit is not reached yet");
+        forge(1);
+        let mut reports = Vec::new();
+        wait_for("the limit", || {
+            reports.extend(b.plane.reports().drain());
+            !reports.is_empty()
+        });
+        assert_eq!(reports, [(PEER, News::Tunnel(report))]);
+    }
 }
 
 #[test]

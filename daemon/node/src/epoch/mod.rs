@@ -22,6 +22,15 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EpochId(pub u64);
 
+/// A limit of section 7.5.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Limit {
+    /// Rotate now.
+    Soft,
+    /// Nothing is sealed or opened any more.
+    Hard,
+}
+
 /// What the control task and the packet loops share about an epoch.
 #[derive(Debug)]
 pub struct EpochState {
@@ -57,8 +66,13 @@ impl EpochState {
         self.soft_limit.load(Ordering::Relaxed)
     }
 
-    /// Notes a soft limit; whether this was the first time.
-    fn note_soft_limit(&self) -> bool {
-        !self.soft_limit.swap(true, Ordering::Relaxed)
+    /// The hardest limit that was reached, if any.
+    pub(crate) fn limit(&self) -> Option<Limit> {
+        if self.is_dead() { Some(Limit::Hard) } else { self.soft_limit_reached().then_some(Limit::Soft) }
+    }
+
+    /// Notes a soft limit.
+    pub(crate) fn note_soft_limit(&self) {
+        self.soft_limit.store(true, Ordering::Relaxed);
     }
 }

@@ -230,10 +230,10 @@ impl Sealer {
 
     /// Takes `count` counters; they are consumed whether or not the frames are sent.
     fn reserve(&self, now: Time, count: usize) -> Result<u64, DropReason> {
-        let expired = self.state.is_dead()
-            || now.saturating_since(self.derived_at) >= self.limits.age.hard
-            || self.bytes.load(Ordering::Relaxed) >= self.limits.bytes.hard;
-        if expired {
+        if self.bytes.load(Ordering::Relaxed) >= self.limits.bytes.hard {
+            self.state.kill();
+        }
+        if self.state.is_dead() || now.saturating_since(self.derived_at) >= self.limits.age.hard {
             return Err(DropReason::OutKeyExpired);
         }
         let count = count as u64;

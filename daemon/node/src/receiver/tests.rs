@@ -57,6 +57,10 @@ fn inner(length: usize) -> Vec<u8> {
 }
 
 impl Pair {
+    fn limits(&mut self) -> Vec<(PeerSlot, Report)> {
+        self.receiver.limits_reached().collect()
+    }
+
     fn seal(&self, packet: &[u8]) -> Vec<u8> {
         let mut batch = FrameBatch::new(4096);
         let outgoing = [Outgoing { packet, checksum: Checksum::Complete }];
@@ -251,8 +255,10 @@ fn limits_are_soft_first_and_then_hard() {
     assert!(pair.sealer.state().soft_limit_reached());
     let mut batch = FrameBatch::new(4096);
     assert_eq!(pair.sealer.seal_empty(NOW, &mut batch), Err(DropReason::OutKeyExpired));
-    for frame in &frames {
+    for (number, frame) in frames.iter().enumerate() {
         assert!(pair.receive(frame).is_ok());
+        let soft = (SLOT, Report::SoftLimit { epoch: EpochId(1) });
+        assert_eq!(pair.limits(), if number == 4 { vec![soft] } else { vec![] });
     }
     assert!(pair.receiver.state(index()).unwrap().soft_limit_reached());
 }
@@ -265,6 +271,7 @@ fn byte_limits_hold_in_both_directions() {
     assert!(pair.sealer.state().soft_limit_reached());
     let mut batch = FrameBatch::new(4096);
     assert_eq!(pair.sealer.seal_empty(NOW, &mut batch), Err(DropReason::OutKeyExpired));
+    assert!(pair.sealer.state().is_dead(), "the tunnel is down, and not connected in name only");
     assert!(pair.receive(&frames[0]).is_ok() && pair.receive(&frames[1]).is_ok());
     let other = pair_with(Cipher::ChaCha20Poly1305, small_limits());
     other.seal(&inner(60));
@@ -278,11 +285,14 @@ fn too_many_failed_opens_end_the_epoch() {
     let good = pair.seal(&inner(60));
     let mut forged = good.clone();
     forged[20] ^= 1;
-    for _ in 0..4 {
+    let (soft, hard) = (Report::SoftLimit { epoch: EpochId(1) }, Report::HardLimit { epoch: EpochId(1) });
+    for expected in [None, Some(soft), None, Some(hard)] {
         assert_eq!(pair.receive(&forged), Err(DropReason::FrameForged));
+        assert_eq!(pair.limits(), expected.map(|report| (SLOT, report)).into_iter().collect::<Vec<_>>());
     }
     assert!(pair.receiver.state(index()).unwrap().soft_limit_reached());
     assert_eq!(pair.receive(&good), Err(DropReason::FrameKeyExpired));
+    assert_eq!(pair.limits(), [], "each is said once");
 }
 
 #[test]

@@ -236,13 +236,8 @@ impl Tunnel {
                 self.liveness.received(now);
                 self.keyring.confirmed(now, epoch);
             }
-            Report::SoftLimit { epoch } => {
-                if self.sending.is_some_and(|(sending, _)| sending <= epoch) {
-                    self.urgent = true;
-                }
-            }
-            // The epoch is marked dead; `settle` erases it.
-            Report::HardLimit { epoch: _ } => {}
+            // The epoch's state says so, and `settle` sees it: it rotates, or erases an epoch that is dead.
+            Report::SoftLimit { epoch: _ } | Report::HardLimit { epoch: _ } => {}
             Report::Received { at } => self.liveness.received(at),
             Report::Sent { at, traffic } => self.liveness.sent(at, traffic),
             Report::ProbeReceived { token, via } => {

@@ -14,6 +14,7 @@ impl Tunnel {
         self.time_out(now);
         self.finish_own();
         self.choose_sealer(now);
+        self.notice_soft_limit();
         self.check_path(now);
         self.start_if_due(now);
         self.update_state(now);
@@ -170,6 +171,12 @@ impl Tunnel {
             self.armed_until = None;
             self.event(TunnelEvent::ChainReset(start));
         }
+    }
+
+    /// Either loop notes a soft limit in the epoch's state. The report of it only wakes us, so that none that is lost in
+    /// a full mailbox costs a rotation.
+    fn notice_soft_limit(&mut self) {
+        self.urgent |= self.live_epoch().is_some_and(|epoch| epoch.keys.state.soft_limit_reached());
     }
 
     fn on_down(&mut self, now: Time, before: Option<(EpochId, Confirmed)>) {

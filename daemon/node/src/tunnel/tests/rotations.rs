@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::crypto::random_below;
+use crate::epoch::Bound;
 
 /// Sends a packet each way every 100 ms for `span` and demands that every one arrives.
 fn run_under_load(pair: &mut Pair, span: Duration) {
@@ -136,13 +137,34 @@ fn a_lost_m4_and_lost_frames_are_made_up_by_the_next_handshake() {
 fn a_soft_limit_of_the_counters_rotates_at_once_on_either_side() {
     for side in 0..2 {
         let mut pair = Pair::connected(Setup::default());
-        let epoch = pair.sides[side].sealer.as_ref().unwrap().epoch();
-        pair.input(side, Input::Report(Report::SoftLimit { epoch }));
+        let sealer = Arc::clone(pair.sides[side].sealer.as_ref().unwrap());
+        sealer.state().note_soft_limit();
+        let report = || Input::Report(Report::SoftLimit { epoch: sealer.epoch() });
+        pair.input(side, report());
         run_under_load(&mut pair, secs(1));
         assert_eq!(pair.handshakes(), [2, 2]);
-        pair.input(side, Input::Report(Report::SoftLimit { epoch }));
+        pair.input(side, report());
         run_under_load(&mut pair, secs(1));
         assert_eq!(pair.handshakes(), [2, 2], "a limit of an epoch that was left changes nothing");
+    }
+}
+
+#[test]
+fn a_soft_limit_that_only_the_receiving_side_saw_rotates_without_a_report() {
+    let mut setup = Setup::default();
+    let never = Bound { soft: 1 << 60, hard: 1 << 61 };
+    let failed_opens = Bound { soft: 3, hard: 1000 };
+    setup.limits.counters = Some(CounterLimits { messages: never, bytes: never, failed_opens });
+    for side in 0..2 {
+        let mut pair = Pair::connected(setup.clone());
+        let index = *pair.sides[side].openers.keys().next().unwrap();
+        let mut forged = [&[0x10, 0, 0, 0][..], &index.to_le_bytes(), &1000u64.to_le_bytes()].concat();
+        forged.resize(64, 0);
+        (0..3).for_each(|_| pair.receive(side, forged.clone()));
+        assert_eq!(pair.sides[side].drops, [DropReason::FrameForged; 3]);
+        pair.forget_events();
+        run_under_load(&mut pair, secs(1));
+        assert_eq!(pair.handshakes(), [2, 2]);
     }
 }
 

@@ -19,23 +19,26 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 /// let (a, b) = (node::secret::SecretKey32::new([1; 32]), node::secret::SecretKey32::new([1; 32]));
 /// assert!(a == b);
 /// ```
-#[derive(Zeroize, ZeroizeOnDrop)]
-pub struct SecretKey32([u8; 32]);
+/// It lies on the heap, so that a move moves a pointer: a key that is moved itself leaves a copy that nobody wipes.
+#[derive(ZeroizeOnDrop)]
+pub struct SecretKey32(Box<[u8; 32]>);
 
 impl SecretKey32 {
     /// Takes over `bytes`; the caller wipes its own copy.
-    pub const fn new(bytes: [u8; 32]) -> Self {
-        Self(bytes)
+    pub fn new(mut bytes: [u8; 32]) -> Self {
+        let secret = Self(Box::new(bytes));
+        bytes.zeroize();
+        secret
     }
 
     /// The bytes, for the one computation that needs them.
-    pub const fn expose(&self) -> &[u8; 32] {
+    pub fn expose(&self) -> &[u8; 32] {
         &self.0
     }
 
     /// Whether both are the same, in constant time.
     pub fn ct_eq(&self, other: &Self) -> bool {
-        self.0.ct_eq(&other.0).into()
+        self.0.ct_eq(&*other.0).into()
     }
 
     /// Whether every byte is zero, in constant time.

@@ -7,11 +7,13 @@ pub mod exchange;
 #[cfg(feature = "daemon")]
 pub mod fake_daemon;
 pub mod fuzzing;
+pub mod impostor;
 #[cfg(feature = "daemon")]
 pub mod lab;
 #[cfg(feature = "daemon")]
 pub mod local;
 pub mod measure;
+pub mod oracle;
 pub mod reference;
 pub mod repository;
 #[cfg(feature = "daemon")]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use node::secret::{SecretKey32, SecretStore};
+use node::secret::SecretKey32;
 use node::tunnel::{Input, Want};
 
 use super::ledger::FrameId;
@@ -54,12 +54,30 @@ impl World {
         self.schedule(after, Event::Chaos { action, generation });
     }
 
-    /// Something that was planned is due. What was planned before everything was mended is void, unless it mends too.
+    /// Something that was planned is due. What was planned before everything was mended is void, unless it mends too. A
+    /// PSK does not: mending makes the two of a pair equal, and one that was on its way would part them again.
     pub(super) fn on_plan(&mut self, action: Action, generation: u32) {
-        let mended = if let Action::Want(host, _) | Action::SetPsk(host, ..) = action { Some(host) } else { None };
-        match mended.and_then(|host| self.hosts[host].asleep_until) {
+        let (host, mends) = match action {
+            Action::Want(host, _) => (Some(host), true),
+            Action::SetPsk(host, ..) => (Some(host), false),
+            Action::Rotate(..)
+            | Action::RotateBoth(..)
+            | Action::Reconnect(..)
+            | Action::Disconnect(..)
+            | Action::Connect(..)
+            | Action::Partition(..)
+            | Action::Silence(..)
+            | Action::Reshape(..)
+            | Action::Restart(_)
+            | Action::Sleep(..)
+            | Action::Erase(..)
+            | Action::Unwant(..)
+            | Action::ChangePsk(..)
+            | Action::Attack(_) => (None, false),
+        };
+        match host.and_then(|host| self.hosts[host].asleep_until) {
             Some(wake) => self.schedule_at(wake, Event::Chaos { action, generation }),
-            None if mended.is_some() || generation == self.plans => self.act(action),
+            None if mends || generation == self.plans => self.act(action),
             None => {}
         }
     }
@@ -103,7 +121,7 @@ impl World {
             }
             Action::SetPsk(host, peer, psk) => {
                 self.hosts[host].psks.insert(peer, psk);
-                let kept = self.hosts[host].store.keep(SecretKey32::new(psk)).expect("the store has room");
+                let kept = self.hosts[host].secrets.keep(SecretKey32::new(psk)).expect("the store has room");
                 self.tell(host, peer, Input::PskChanged(Some(kept)));
             }
             Action::Attack(host) => self.attack(host),
@@ -150,6 +168,17 @@ impl World {
                 self.disconnect(host, peer, secs(30));
             }
         }
+    }
+
+    /// All keys that a host holds of another have failed too often by now.
+    pub fn wear_out(&mut self, host: usize, peer: usize) {
+        let indices: Vec<u32> = self.hosts[host].peers[&peer].installed.keys().copied().collect();
+        indices.into_iter().for_each(|index| self.ledger.worn_out(host, index));
+    }
+
+    /// A host has a PSK that was given to its tunnel by other means.
+    pub fn note_psk(&mut self, host: usize, peer: usize, psk: [u8; 32]) {
+        self.hosts[host].psks.insert(peer, psk);
     }
 
     /// A host's clock is set back, against its contract.

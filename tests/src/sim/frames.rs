@@ -199,6 +199,7 @@ impl World {
             Ok(received) => received,
             Err(reason) => {
                 host.drops.count(reason);
+                self.report_limits(to);
                 return Outcome::Refused(reason);
             }
         };
@@ -224,7 +225,15 @@ impl World {
         for report in first.into_iter().chain([Report::Received { at: now }]).chain(probe) {
             self.report(to, from, report);
         }
+        self.report_limits(to);
         outcome
+    }
+
+    fn report_limits(&mut self, to: usize) {
+        let reached: Vec<_> = self.hosts[to].receiver.limits_reached().collect();
+        for (slot, report) in reached {
+            self.report(to, slot.0 as usize, report);
+        }
     }
 
     fn report(&mut self, host: usize, peer: usize, report: Report) {

@@ -63,6 +63,18 @@ impl Default for HostSetup {
     }
 }
 
+impl HostSetup {
+    /// What it announces.
+    pub fn params(&self) -> Params {
+        Params {
+            mtu: self.mtu,
+            rotation_seconds: self.rotation_seconds,
+            padding: self.padding,
+            capabilities: Capabilities { aes_hardware: self.aes, partial_checksums: false },
+        }
+    }
+}
+
 /// What a simulated network is made of.
 #[derive(Clone, Debug)]
 pub struct Setup {
@@ -90,6 +102,8 @@ pub struct Setup {
     pub stream_failures: f64,
     /// The part of packets whose source is not the sender's.
     pub spoofing: f64,
+    /// Another store of secrets than the one that thieves can read.
+    pub store: Option<fn() -> Arc<dyn SecretStore>>,
 }
 
 impl Setup {
@@ -108,6 +122,7 @@ impl Setup {
             message_faults: 0.0,
             stream_failures: 0.0,
             spoofing: 0.0,
+            store: None,
         }
     }
 
@@ -137,8 +152,9 @@ pub struct Host {
     pub identity: Arc<Identity>,
     /// The identity's seed, for thieves.
     pub seed: [u8; 32],
-    /// Where its secrets are kept.
+    /// Where its secrets are kept, unless the setup has another store.
     pub store: OpenStore,
+    pub(super) secrets: Arc<dyn SecretStore>,
     /// The PSKs that it has by now.
     pub(super) psks: BTreeMap<usize, [u8; 32]>,
     /// Its drops.
@@ -189,7 +205,9 @@ impl Host {
             router.add_peer(slot(peer), &allowed(peer)).expect("no two hosts have the same prefix");
         }
         let psk = setup.hosts[number].psk;
+        let secrets = setup.store.map_or_else(|| Arc::new(store.clone()) as Arc<dyn SecretStore>, |make| make());
         Self {
+            secrets,
             psks: (0..hosts).filter_map(|peer| psk.map(|psk| (peer, psk))).collect(),
             setup: setup.hosts[number].clone(),
             identity,
@@ -210,6 +228,11 @@ impl Host {
     /// The host's own clock: it shares its pace with the others, but not its origin.
     pub fn clock(&self, now: Time) -> Time {
         now + self.origin
+    }
+
+    /// The PSK that it has for a peer.
+    pub fn psk(&self, peer: usize) -> Option<[u8; 32]> {
+        self.psks.get(&peer).copied()
     }
 
     /// Its dealings with a peer.
@@ -237,22 +260,17 @@ impl Peer {
         let own = &host.setup;
         let seed = setup.seed ^ (u64::from(host.incarnation) << 32 | (at as u64) << 16 | (peer as u64) << 8);
         let tape = Tape::default();
-        let keep = |psk| host.store.keep(SecretKey32::new(psk)).expect("the store has room");
+        let keep = |psk| host.secrets.keep(SecretKey32::new(psk)).expect("the store has room");
         let config = TunnelConfig {
             identity: Arc::clone(&host.identity),
             remote: hosts[peer].identity.public(),
             psk: host.psks.get(&peer).copied().map(keep),
             require_chain: own.require_chain,
-            params: Params {
-                mtu: own.mtu,
-                rotation_seconds: own.rotation_seconds,
-                padding: own.padding,
-                capabilities: Capabilities { aes_hardware: own.aes, partial_checksums: false },
-            },
+            params: own.params(),
             tlvs: Vec::new(),
             limits: setup.limits.clone(),
             kem: Arc::new(SimKem::new(!seed, Arc::clone(&tape))),
-            store: Arc::new(host.store.clone()),
+            store: Arc::clone(&host.secrets),
             indices: Arc::clone(&host.indices),
         };
         Self {

@@ -80,12 +80,15 @@ enum Expected {
 /// A receive key, as the outside sees it.
 struct Key {
     peer: usize,
+    chosen: Time,
     /// Which of the receiver's lives with this peer: it ends when all keys are erased.
     life: u32,
     derived: Option<Time>,
     hard: Duration,
     /// Its place among the keys of this life that were installed.
     installed: Option<usize>,
+    /// It failed more often than it may.
+    worn_out: bool,
     highest: Option<u64>,
     counters: BTreeSet<u64>,
 }
@@ -172,14 +175,16 @@ impl Ledger {
     }
 
     /// `host` chose `index` for a key that it shares with `peer`, in its M1 or M2.
-    pub fn chosen(&mut self, host: usize, peer: usize, index: u32) {
+    pub fn chosen(&mut self, host: usize, peer: usize, index: u32, now: Time) {
         let life = self.side(host, peer).life;
         let key = Key {
             peer,
+            chosen: now,
             life,
             derived: None,
             hard: Duration::MAX,
             installed: None,
+            worn_out: false,
             highest: None,
             counters: BTreeSet::new(),
         };
@@ -208,6 +213,13 @@ impl Ledger {
     pub fn erased(&mut self, host: usize, peer: usize) {
         let side = self.side(host, peer);
         *side = Side { life: side.life + 1, installed: 0 };
+    }
+
+    /// The key behind `index` failed more often than it may.
+    pub fn worn_out(&mut self, host: usize, index: u32) {
+        if let Some(key) = self.keys.get_mut(&(host, index)) {
+            key.worn_out = true;
+        }
     }
 
     /// When the key behind `index` must be gone at `host`.
@@ -312,6 +324,9 @@ impl Ledger {
             return Expected::Refuse("it was for another host");
         }
         let Some(key) = self.keys.get(&(to, frame.index)) else { return Expected::Refuse("nobody chose its index") };
+        if frame.at < key.chosen {
+            return Expected::Refuse("its index stands for another key by now");
+        }
         let side = self.sides.get(&(to, frame.from));
         if side.is_some_and(|side| side.life != key.life) {
             return Expected::Refuse("all keys were erased");
@@ -324,6 +339,9 @@ impl Ledger {
         }
         if key.derived.is_some_and(|derived| now.saturating_since(derived) >= key.hard) {
             return Expected::Refuse("its key is past the hard limit");
+        }
+        if key.worn_out {
+            return Expected::Refuse("its key failed too often");
         }
         let Some(installed) = key.installed else {
             return Expected::Refuse("it overtook the proof of the sender's identity");

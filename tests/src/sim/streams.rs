@@ -110,9 +110,22 @@ impl World {
         self.meddler = None;
     }
 
-    /// What a host sent to somebody who plays its peer.
-    pub fn take_foreign(&mut self) -> Vec<(AttemptId, Vec<u8>)> {
-        std::mem::take(&mut self.streams.foreign)
+    /// Somebody plays `peer`, whose transport he has broken: he opens a handshake stream to `host`, or goes on with one,
+    /// and says this. Gives what the host says to him.
+    pub fn speak_as(&mut self, peer: usize, host: usize, attempt: AttemptId, bytes: Vec<u8>) -> Vec<Vec<u8>> {
+        self.note_message(peer, host, &bytes);
+        if bytes.first() == Some(&1) {
+            let connection = ConnectionId(u64::MAX);
+            self.input(host, peer, Input::IncomingStream { connection, attempt });
+        }
+        self.input(host, peer, Input::Message { attempt, bytes });
+        self.streams.foreign.drain(..).filter(|&(on, _)| on == attempt).map(|(_, bytes)| bytes).collect()
+    }
+
+    /// Somebody who plays `peer` holds the key behind an index that he chose in its name.
+    pub fn holds_key_as(&mut self, peer: usize, host: usize, index: u32) {
+        self.ledger.derived(peer, index, self.now, self.setup.hard_limit(peer, host));
+        self.ledger.installed(peer, index);
     }
 
     /// The number of connections that both ends believe in.
@@ -157,12 +170,17 @@ impl World {
     }
 
     pub(super) fn on_connection_up(&mut self, connection: u64, host: usize) {
-        let Some(stands) = self.streams.connections.get_mut(&connection).filter(|stands| !stands.broken) else {
-            return;
-        };
+        let Some(stands) = self.streams.connections.get_mut(&connection) else { return };
         let end = stands.end(host);
-        stands.up[end] = true;
         let (peer, dialled) = if end == 0 { (stands.other, Dialled::ByUs) } else { (stands.dialler, Dialled::ByPeer) };
+        if stands.broken {
+            // The dial failed, and is tried again.
+            if dialled == Dialled::ByUs && self.hosts[host].peers[&peer].connections.is_empty() {
+                self.need_connection(host, peer);
+            }
+            return;
+        }
+        stands.up[end] = true;
         let connection = ConnectionId(connection);
         self.hosts[host].peer_mut(peer).connections.push(connection);
         self.input(host, peer, Input::ConnectionUp { connection, dialled });
@@ -291,9 +309,9 @@ impl World {
     fn note_message(&mut self, host: usize, peer: usize, bytes: &[u8]) {
         let index = bytes.get(4..8).and_then(|index| <[u8; 4]>::try_from(index).ok()).map(u32::from_le_bytes);
         match (bytes.first(), index) {
-            (Some(1), Some(index)) => self.ledger.chosen(host, peer, index),
+            (Some(1), Some(index)) => self.ledger.chosen(host, peer, index, self.now),
             (Some(2), Some(index)) => {
-                self.ledger.chosen(host, peer, index);
+                self.ledger.chosen(host, peer, index, self.now);
                 self.ledger.derived(host, index, self.now, self.setup.hard_limit(host, peer));
             }
             (Some(_) | None, _) => {}

@@ -63,9 +63,9 @@ impl Start {
             };
         };
         let gone = || format!("the chain key went away: {made}");
-        let epoch = self.peers[starter].reach_m3(Role::Initiator, named, made)?.ok_or_else(gone)?;
+        let epoch = self.peers[starter].reach_m3(Role::Initiator, Some(named), made)?.ok_or_else(gone)?;
         if matches!(reach, Reach::M3 | Reach::M4) {
-            self.peers[1 - starter].reach_m3(Role::Responder, named, made)?.ok_or_else(gone)?;
+            self.peers[1 - starter].reach_m3(Role::Responder, Some(named), made)?.ok_or_else(gone)?;
         }
         if matches!(reach, Reach::M4) {
             self.peers[starter].confirm(epoch);

@@ -17,6 +17,7 @@ mod search;
 
 use std::collections::BTreeSet;
 
+use messages::Extra;
 use peer::Rules;
 use search::Outcome;
 
@@ -43,7 +44,7 @@ fn whole_attempts_with_a_previous_key_erased_early_find_a_fault() {
 
 #[test]
 fn single_messages_close_without_a_fault() {
-    let Outcome { states, fault } = search::run(messages::Start::new(Rules::All), usize::MAX);
+    let Outcome { states, fault } = search::run(messages::Start::new(Rules::All, Extra::NONE), usize::MAX);
     println!("single messages: {states} states");
     assert_eq!(fault, None);
     assert!(states > 10_000, "the search went nowhere: {states} states");
@@ -51,9 +52,20 @@ fn single_messages_close_without_a_fault() {
 
 #[test]
 fn single_messages_without_learning_find_a_fault() {
-    let Outcome { states, fault } = search::run(messages::Start::new(Rules::NoLearning), 1_000_000);
+    let Outcome { states, fault } = search::run(messages::Start::new(Rules::NoLearning, Extra::NONE), 1_000_000);
     println!("without learning: a fault after {states} states: {fault:?}");
     assert!(fault.is_some());
+}
+
+/// Frames that are late, keys at their hard limit, and a peer that loses its memory: too many states to visit all. In
+/// each of those visited the peers also find back to a common epoch once nothing is lost any more.
+#[test]
+fn single_messages_with_all_that_happens_besides_find_no_fault() {
+    let extra = Extra { delayed_frames: true, hard_limits: 2, restarts: 1, ..Extra::NONE };
+    let Outcome { states, fault } = search::run(messages::Start::new(Rules::All, extra), 2_000_000);
+    println!("with late frames, hard limits and restarts: {states} states");
+    assert_eq!(fault, None);
+    assert!(states >= 2_000_000, "the search ended after {states} states");
 }
 
 /// Names of states must not depend on how they were reached.

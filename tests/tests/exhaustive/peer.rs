@@ -9,6 +9,9 @@ use crate::search::Fault;
 /// The number of a handshake; it stands for the keys that it makes.
 pub(crate) type Handshake = u8;
 
+/// The chain key that M1 names; `None` with the chain flag clear.
+pub(crate) type Named = Option<Handshake>;
+
 /// Which of the product's rules hold.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Rules {
@@ -41,9 +44,18 @@ impl Peer {
         peer
     }
 
+    /// A peer that has lost its memory.
+    pub(crate) fn restart(&mut self) {
+        self.ring = Keyring::default();
+    }
+
     /// M2 (as initiator) or M3 (as responder) of a handshake verified; `None` if the chain key is gone by now.
-    pub(crate) fn reach_m3(&mut self, role: Role, named: Handshake, made: Handshake) -> Result<Option<EpochId>, Fault> {
-        let Some(base) = self.ring.chain().find(|&key| key == named) else { return Ok(None) };
+    pub(crate) fn reach_m3(&mut self, role: Role, named: Named, made: Handshake) -> Result<Option<EpochId>, Fault> {
+        let base = match named {
+            None => Some(Base::Clear),
+            Some(named) => self.ring.chain().find(|&key| key == named),
+        };
+        let Some(base) = base else { return Ok(None) };
         if self.rules != Rules::NoLearning {
             self.ring.learn(NOW, role, base);
         }
@@ -70,6 +82,12 @@ impl Peer {
             .find(|e| e.superseded.is_some() || (early && sending.is_some_and(|newest| e.id < newest)))
             .map(|epoch| epoch.id);
         !self.ring.erase(|epoch| Some(epoch.id) == superseded).is_empty()
+    }
+
+    /// Erases the oldest key, as at its hard limit, and gives its handshake.
+    pub(crate) fn erase_oldest(&mut self) -> Option<Handshake> {
+        let oldest = self.ring.epochs().first().map(|epoch| epoch.id);
+        self.ring.erase(|epoch| Some(epoch.id) == oldest).first().map(|epoch| epoch.keys)
     }
 
     /// The handshake whose keys it sends with.
@@ -118,15 +136,25 @@ fn role(role: Role) -> u8 {
 
 /// What holds between two peers at any time.
 pub(crate) fn check(peers: &[Peer; 2]) -> Result<(), Fault> {
+    if let Some(sender) = peers.iter().find(|peer| peer.sends_on().is_none()) {
+        return Err(format!("a peer has no key to send with: {sender:?}"));
+    }
+    check_frames(peers, |_| false)?;
+    check_chain(peers)
+}
+
+/// What is sent can be opened, but for keys that are `over`.
+pub(crate) fn check_frames(peers: &[Peer; 2], over: impl Fn(Handshake) -> bool) -> Result<(), Fault> {
     for (sender, receiver) in [(&peers[0], &peers[1]), (&peers[1], &peers[0])] {
-        match sender.sends_on() {
-            None => return Err(format!("a peer has no key to send with: {sender:?}")),
-            Some(keys) if receiver.opens(keys).is_none() => {
-                return Err(format!("a frame cannot be opened: {sender:?} -> {receiver:?}"));
-            }
-            Some(_) => {}
+        if sender.sends_on().is_some_and(|keys| receiver.opens(keys).is_none() && !over(keys)) {
+            return Err(format!("a frame cannot be opened: {sender:?} -> {receiver:?}"));
         }
     }
+    Ok(())
+}
+
+/// Both hold a common chain key.
+pub(crate) fn check_chain(peers: &[Peer; 2]) -> Result<(), Fault> {
     let common = peers[0].ring.chain().iter().any(|link| peers[1].ring.chain().find(|&key| key == link.key).is_some());
     if common { Ok(()) } else { Err(format!("no common chain key: {peers:?}")) }
 }
@@ -149,6 +177,11 @@ impl Names {
             self.1 += 1;
         }
         *name
+    }
+
+    /// The name of a chain key, or that there is none.
+    pub(crate) fn maybe(&mut self, named: Named) -> u8 {
+        named.map_or(0xfe, |named| self.of(named))
     }
 
     /// The name of a handshake, if it was seen.

@@ -68,21 +68,21 @@ pub fn frames_of_the_previous_key_are_opened_for_a_minute(seed: u64) {
     assert!(!world.ledger().frame(late[2]).was_opened(), "its key is erased");
 }
 
-fn limited(seed: u64, messages: Bound<u64>) -> World {
+/// A pair with other limits of messages and failed opens.
+fn limited(seed: u64, messages: Bound<u64>, failed_opens: Bound<u64>) -> World {
     let mut setup = Setup::pair(seed);
     setup.limits.burst = 10_000;
-    setup.limits.counters = Some(CounterLimits {
-        messages,
-        bytes: Bound { soft: 1 << 30, hard: 1 << 31 },
-        failed_opens: Bound { soft: 1 << 20, hard: 1 << 21 },
-    });
+    setup.limits.counters = Some(CounterLimits { messages, bytes: FAR, failed_opens });
     World::connected(setup)
 }
+
+/// A limit that nothing reaches.
+const FAR: Bound<u64> = Bound { soft: 1 << 30, hard: 1 << 31 };
 
 /// Counters rotate when they say so, without a loss; where no handshake gets through, the hard limit ends the epoch, and
 /// nobody goes back to the previous key, which is still there.
 pub fn soft_limits_of_the_counters_rotate_and_hard_ones_end(seed: u64) {
-    let mut world = limited(seed, Bound { soft: 100, hard: 1000 });
+    let mut world = limited(seed, Bound { soft: 100, hard: 1000 }, FAR);
     load(&mut world, ms(10), secs(10));
     let rotations = world.host(0).peer(1).rotations();
     assert!((9..=13).contains(&rotations), "a thousand packets in epochs of a hundred: {rotations}");
@@ -104,6 +104,47 @@ pub fn soft_limits_of_the_counters_rotate_and_hard_ones_end(seed: u64) {
     world.heal();
     assert!(world.run_until(secs(60), World::is_connected));
     world.assert_connected();
+}
+
+/// Forgeries past the soft limit make new keys, though only the receiving loop has seen them; past the hard one, where no
+/// handshake gets through, they end the epoch.
+pub fn forgeries_rotate_at_the_soft_limit_and_end_the_epoch_at_the_hard_one(seed: u64) {
+    let mut world = limited(seed, FAR, Bound { soft: 50, hard: 500 });
+    let forge = |world: &mut World, count: usize| {
+        world.send_packets(0, 1, 1);
+        let id = world.ledger().nth(world.ledger().len() - 1);
+        let mut forged = world.ledger().frame(id).wire.clone();
+        let last = forged.len() - 1;
+        forged[last] ^= 1;
+        world.act(Action::Silence(0, 1, ms(1)));
+        for _ in 0..count {
+            world.inject(1, ms(1), None, Some(forged.clone()));
+        }
+        // Counters that were opened already do not get as far as the tag.
+        world.run(ms(5));
+    };
+    let before = world.session(1, 0);
+    forge(&mut world, 49);
+    load(&mut world, ms(50), secs(2));
+    assert_eq!(world.session(1, 0), before, "one is missing");
+    forge(&mut world, 1);
+    load(&mut world, ms(50), secs(2));
+    assert_ne!(world.session(1, 0), before);
+    world.assert_connected();
+
+    world.meddle(|_, _, bytes| if bytes[0] == 1 { Fate::Vanish } else { Fate::Deliver });
+    let before = world.session(1, 0);
+    for _ in 0..9 {
+        forge(&mut world, 50);
+    }
+    load(&mut world, ms(50), secs(2));
+    assert_eq!(world.session(1, 0), before, "it carries on as long as it may");
+    world.wear_out(1, 0);
+    forge(&mut world, 50);
+    load(&mut world, ms(50), secs(2));
+    assert_eq!(world.state(1, 0), PeerState::Connecting);
+    world.heal();
+    assert!(world.run_until(secs(60), World::is_connected));
 }
 
 /// Without a handshake an epoch ends at its hard limit: no seal, no open, no key. What is late by then is not opened.

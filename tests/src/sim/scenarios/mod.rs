@@ -47,6 +47,7 @@ scenarios! {
     frames::the_window_is_as_wide_as_it_says,
     frames::frames_of_the_previous_key_are_opened_for_a_minute,
     frames::soft_limits_of_the_counters_rotate_and_hard_ones_end,
+    frames::forgeries_rotate_at_the_soft_limit_and_end_the_epoch_at_the_hard_one,
     frames::no_key_outlives_its_hard_limit,
     frames::spoofed_sources_never_pass,
     secrets::a_handshake_that_fails_leaves_no_chain_key,

@@ -210,3 +210,11 @@ fn erased_keys_leave_the_store() {
 fn one_chain_key_is_left_after_a_quiet_rotation() {
     seeds("one_chain_key_is_left_after_a_quiet_rotation", secrets::one_chain_key_is_left_after_a_quiet_rotation);
 }
+
+#[test]
+fn a_key_past_its_hard_limit_seals_nothing_before_anybody_looks_at_the_clock() {
+    seeds(
+        "a_key_past_its_hard_limit_seals_nothing_before_anybody_looks_at_the_clock",
+        frames::a_key_past_its_hard_limit_seals_nothing_before_anybody_looks_at_the_clock,
+    );
+}

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use node::drops::DropReason;
 use node::epoch::{Bound, WINDOW};
+use node::frame::FrameBatch;
 use node::state::PeerState;
 use node::tunnel::{CounterLimits, Input};
 
@@ -45,6 +47,17 @@ pub fn the_window_is_as_wide_as_it_says(seed: u64) {
         assert!(bring(place), "{place}");
         bring(place);
     }
+}
+
+/// A loop may wake before the tunnel does, with a packet and a key whose time is over.
+pub fn a_key_past_its_hard_limit_seals_nothing_before_anybody_looks_at_the_clock(seed: u64) {
+    let world = generous(seed);
+    let (host, mut batch) = (&world.hosts[0], FrameBatch::new(4096));
+    let sealer = host.peers[&1].sealer.clone().expect("the tunnel stands");
+    let now = host.clock(world.now());
+    assert_eq!(sealer.seal_empty(now, &mut batch), Ok(()));
+    // The soft limit is 300 s for everybody here.
+    assert_eq!(sealer.seal_empty(now + secs(450), &mut batch), Err(DropReason::OutKeyExpired));
 }
 
 /// A frame that a rotation overtakes is opened for as long as the previous key lives, and then the key goes.

@@ -45,6 +45,7 @@ scenarios! {
     hosts::forged_frames_keep_no_dead_peer_alive,
     hosts::three_hosts_keep_their_tunnels_apart,
     frames::the_window_is_as_wide_as_it_says,
+    frames::a_key_past_its_hard_limit_seals_nothing_before_anybody_looks_at_the_clock,
     frames::frames_of_the_previous_key_are_opened_for_a_minute,
     frames::soft_limits_of_the_counters_rotate_and_hard_ones_end,
     frames::forgeries_rotate_at_the_soft_limit_and_end_the_epoch_at_the_hard_one,

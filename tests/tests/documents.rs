@@ -114,6 +114,18 @@ fn every_promise_of_the_security_document_names_a_test_that_exists() {
 }
 
 #[test]
+fn every_fault_of_the_forerunner_has_its_test() {
+    let read = |path| fs::read_to_string(root().join(path)).expect("it is there");
+    let (protocol, tests) = (read("docs/protocol.md"), read("tests/tests/forerunner.rs"));
+    let table = protocol.split_once("| test | fault |").map_or("", |(_, table)| table);
+    let rows = table.lines().skip(2).map_while(|row| row.strip_prefix("| ")?.split_once(" |"));
+    let names: Vec<&str> = rows.map(|(name, _)| name).collect();
+    assert_eq!(names.len(), 14, "the faults of the table: {names:?}");
+    let missing: Vec<_> = names.iter().filter(|name| !has_test(&tests, name)).collect();
+    assert!(missing.is_empty(), "no test for {missing:?}");
+}
+
+#[test]
 fn the_search_for_tests_finds_what_is_one_and_nothing_else() {
     let text = "#[test]\n#[cfg(unix)]\nfn is_one() {}\n\nfn is_none() {}\n";
     assert!(has_test(text, "is_one") && !has_test(text, "is_none") && !has_test(text, "is"));

@@ -78,6 +78,11 @@ impl Liveness {
         *self = Self { silent_since, unanswered, unreached, last_received, ..Self::new(now) };
     }
 
+    /// The peer may be gone: it is probed at once, whether or not there is anything to send.
+    pub(super) const fn suspect(&mut self) {
+        (self.unproven, self.check_now) = (true, true);
+    }
+
     /// The next content, or the last, is worth a probe at once.
     pub(super) fn check(&mut self) {
         self.check_now = true;
@@ -279,6 +284,15 @@ mod tests {
         liveness.probed(ms(9000), [1; 8]);
         liveness.acked([1; 8], ms(9010));
         assert!(!liveness.is_dead());
+    }
+
+    #[test]
+    fn a_peer_that_may_be_gone_is_probed_though_nothing_is_sent() {
+        let limits = TunnelLimits::default();
+        let mut liveness = Liveness::new(ms(0));
+        liveness.suspect();
+        assert_eq!(probes_until_dead(&mut liveness, &limits, false), [0, 500, 1000, 1500]);
+        assert!(liveness.is_dead());
     }
 
     #[test]

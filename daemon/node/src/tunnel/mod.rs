@@ -206,6 +206,10 @@ impl Tunnel {
         if self.answering.as_ref().is_some_and(|answering| answering.connection == connection) {
             self.fail_answering(now, HandshakeFault::StreamLost);
         }
+        if self.connections.is_empty() {
+            // Frames may go on without a connection, unless the peer ended it because it left.
+            self.liveness.suspect();
+        }
         self.need_connection_if_none();
     }
 

@@ -1,7 +1,7 @@
 //! Which way each peer's frames go, and what the packet loops tell of it.
 
 use net::plane::News;
-use node::path::{Input as PathInput, Output as PathOutput, Path, Via};
+use node::path::{Input as PathInput, Output as PathOutput, Path};
 use node::router::PeerSlot;
 use node::tunnel::{Input, Report};
 use os::clock::boottime;
@@ -23,7 +23,7 @@ impl Supervisor {
                 if self.peers.get(&slot).is_some_and(|peer| peer.paths.is_current(via)) {
                     self.feed(slot, Input::Report(Report::ProbeAcked { token, at })).await;
                 }
-                if let Via::Datagram(from) = via {
+                if let Path::Datagrams(from) = via {
                     self.feed_paths(slot, PathInput::Acked { token, from }).await;
                 }
             }

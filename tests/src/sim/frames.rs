@@ -8,7 +8,7 @@ use node::drops::DropReason;
 use node::epoch::{Outgoing, Sealer};
 use node::frame::FrameBatch;
 use node::packet::Checksum;
-use node::path::Via as Way;
+use node::path::Path;
 use node::receiver::{Arrival, Content as Inner, Origin as NodeOrigin, Trust};
 use node::time::Time;
 use node::tunnel::{Report, Traffic};
@@ -210,7 +210,7 @@ impl World {
             Ok(Inner::Packet(packet, _)) => Outcome::Opened(Content::Packet(packet.to_vec(), Passes::Yes)),
             Ok(Inner::Empty) => Outcome::Opened(Content::Empty),
             Ok(Inner::Probe(token)) => {
-                probe = Some(Report::ProbeReceived { token, via: Way::Stream });
+                probe = Some(Report::ProbeReceived { token, via: Path::Stream });
                 Outcome::Opened(Content::Probe(token))
             }
             Ok(Inner::ProbeAck(token)) => {

@@ -12,7 +12,7 @@ use node::frame::HEADER_LEN;
 use node::handshake::ReceiverIndex;
 use node::offload::{Merged, Merger};
 use node::packet::{Checksum, complete_checksum};
-use node::path::{Endpoint, Via};
+use node::path::{Endpoint, Path};
 use node::receiver::{Arrival, Content, Origin, Received, Receiver, Trust, Whereabouts};
 use node::router::{PeerSlot, Router};
 use node::time::Time;
@@ -134,7 +134,7 @@ impl Down {
         let mut opening = self.opening(receiver, &router, &peers, now);
         for number in 0..batch.len() {
             let at = batch.range(number);
-            opening.frame(batch.arena_mut(), at, Origin::Stream(slot), Via::Stream);
+            opening.frame(batch.arena_mut(), at, Origin::Stream(slot), Path::Stream);
         }
         opening.finish(batch.arena());
     }
@@ -176,7 +176,7 @@ struct Current<'l> {
     slot: PeerSlot,
     peer: Option<&'l PeerPlane>,
     /// Which way the last one came.
-    via: Via,
+    via: Path,
     packets: u64,
     bytes: u64,
 }
@@ -184,12 +184,12 @@ struct Current<'l> {
 impl FrameSink for Opening<'_> {
     fn frame(&mut self, buffers: &mut [u8], at: Range<usize>, arrival: &Datagram) {
         let from = Endpoint { remote: arrival.from, local: arrival.to };
-        self.frame(buffers, at, Origin::Udp(arrival.from), Via::Datagram(from));
+        self.frame(buffers, at, Origin::Udp(arrival.from), Path::Datagrams(from));
     }
 }
 
 impl Opening<'_> {
-    fn frame(&mut self, arena: &mut [u8], at: Range<usize>, origin: Origin, via: Via) {
+    fn frame(&mut self, arena: &mut [u8], at: Range<usize>, origin: Origin, via: Path) {
         let received = match self.receiver.receive(self.now, &mut arena[at.clone()], origin, self.router) {
             Ok(received) => received,
             Err(reason) => return self.drops_of(origin).count(reason),
@@ -248,7 +248,7 @@ fn take_note(
     reports: &Reports,
     received: Received<'_>,
     at: Time,
-    via: Via,
+    via: Path,
     drops: &DropCounters,
 ) -> Option<(usize, Checksum)> {
     let Received { slot, epoch, arrival, whereabouts, content } = received;
@@ -256,7 +256,7 @@ fn take_note(
         reports.tunnel(slot, Report::FirstFrame { epoch });
     }
     match (whereabouts, via) {
-        (Whereabouts::Moved { counter }, Via::Datagram(from)) => {
+        (Whereabouts::Moved { counter }, Path::Datagrams(from)) => {
             reports.push(slot, News::Moved { from, epoch, counter });
         }
         (Whereabouts::Stayed, _) => reports.push(slot, News::Stayed),

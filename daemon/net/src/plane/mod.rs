@@ -24,7 +24,7 @@ use node::epoch::{Opener, Sealer};
 use node::frame::FrameBatch;
 use node::handshake::ReceiverIndex;
 use node::offload::{MergeRule, Merged, Merger};
-use node::path::{Endpoint, Path, Via};
+use node::path::{Endpoint, Path};
 use node::receiver::Trust;
 use node::router::{PeerSlot, Router};
 use node::time::Time;
@@ -347,10 +347,10 @@ impl Plane {
     }
 
     /// Answers a probe with the peer's current key, the way that it came.
-    pub fn send_probe_ack(&self, slot: PeerSlot, token: [u8; 8], via: Via) {
+    pub fn send_probe_ack(&self, slot: PeerSlot, token: [u8; 8], via: Path) {
         let send = |peer: &PeerPlane, frames: &FrameBatch| match via {
-            Via::Stream => peer.send_by_stream(frames),
-            Via::Datagram(from) => self.datagrams(peer, from).send(frames),
+            Path::Stream => peer.send_by_stream(frames),
+            Path::Datagrams(from) => self.datagrams(peer, from).send(frames),
         };
         self.send_one(slot, |sealer, now, out| sealer.seal_probe_ack(now, token, out), send);
     }

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use node::epoch::EpochId;
-use node::path::{Endpoint, Via};
+use node::path::{Endpoint, Path};
 use node::router::PeerSlot;
 use node::time::Time;
 use node::tunnel::{Report, Traffic};
@@ -25,7 +25,7 @@ pub enum News {
         /// When the last of them did.
         at: Time,
         /// Which way it came.
-        via: Via,
+        via: Path,
     },
     /// The answer to a probe of ours came in.
     Acked {
@@ -34,7 +34,7 @@ pub enum News {
         /// When.
         at: Time,
         /// Which way it came.
-        via: Via,
+        via: Path,
     },
     /// The newest data frame came from another address than the validated one.
     Moved {
@@ -60,7 +60,7 @@ pub struct Reports {
 
 #[derive(Debug, Default)]
 struct Pending {
-    received: Option<(Time, Via)>,
+    received: Option<(Time, Path)>,
     content: Option<Time>,
     keepalive: Option<Time>,
     moved: Option<News>,
@@ -152,7 +152,7 @@ mod tests {
         let reports = Reports::default();
         let at = Time::from_nanos;
         let sent = |nanos| News::Tunnel(Report::Sent { at: at(nanos), traffic: Traffic::Content });
-        let received = |nanos| News::Received { at: at(nanos), via: Via::Stream };
+        let received = |nanos| News::Received { at: at(nanos), via: Path::Stream };
         for (news, told) in [
             ([sent(1), received(2)], [sent(1), received(2)]),
             ([received(1), sent(2)], [received(1), sent(2)]),

@@ -142,7 +142,7 @@ fn packets_reach_the_other_host_and_are_reported_once_a_batch() {
     let mut reports = Vec::new();
     wait_for("reports", || {
         reports.extend(b.plane.reports().drain());
-        reports.contains(&(PEER, News::Received { at: clock(), via: Via::Stream }))
+        reports.contains(&(PEER, News::Received { at: clock(), via: Path::Stream }))
     });
     assert_eq!(reports[0], (PEER, News::Tunnel(Report::FirstFrame { epoch: EpochId(5) })));
     wait_for("the sender's report", || {
@@ -230,9 +230,9 @@ fn probes_and_empty_frames_are_sent_by_the_control_task() {
     let mut reports = Vec::new();
     wait_for("the probe", || {
         reports.extend(b.plane.reports().drain());
-        reports.contains(&(PEER, News::Tunnel(Report::ProbeReceived { token: [4; 8], via: Via::Stream })))
+        reports.contains(&(PEER, News::Tunnel(Report::ProbeReceived { token: [4; 8], via: Path::Stream })))
     });
-    b.plane.send_probe_ack(PEER, [4; 8], Via::Stream);
+    b.plane.send_probe_ack(PEER, [4; 8], Path::Stream);
     assert_eq!(b.peer.drops().get(DropReason::OutPeerDown), 1, "this side has no key to answer with");
 }
 

@@ -15,31 +15,22 @@ pub struct Endpoint {
     pub local: Option<IpAddr>,
 }
 
-/// The way that frames go.
+/// The way that frames go, or came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Path {
-    /// Carrier A: a substream of the newest connection.
+    /// Carrier A: a substream of the best connection.
     Stream,
-    /// Carrier C: datagrams to here.
+    /// Carrier C: datagrams from or to here.
     Datagrams(Endpoint),
 }
 
-/// The way that a frame came.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Via {
-    /// A stream.
-    Stream,
-    /// A datagram from here, to the address of ours that it names.
-    Datagram(Endpoint),
-}
-
-impl Via {
-    /// Whether both came the same way, whichever of our addresses they were sent to.
+impl Path {
+    /// Whether both are the same way, whichever of our addresses they end at.
     pub fn is_same_way(self, other: Self) -> bool {
         match (self, other) {
             (Self::Stream, Self::Stream) => true,
-            (Self::Datagram(one), Self::Datagram(other)) => one.remote == other.remote,
-            (Self::Stream, Self::Datagram(_)) | (Self::Datagram(_), Self::Stream) => false,
+            (Self::Datagrams(one), Self::Datagrams(other)) => one.remote == other.remote,
+            (Self::Stream, Self::Datagrams(_)) | (Self::Datagrams(_), Self::Stream) => false,
         }
     }
 }
@@ -68,7 +59,7 @@ pub enum Input {
     /// Authentic frames came in this way, the last of a batch.
     Heard {
         /// Which way.
-        via: Via,
+        via: Path,
     },
     /// [`Whereabouts::Moved`](crate::receiver::Whereabouts::Moved).
     Moved {

@@ -10,7 +10,7 @@ mod io;
 mod proposal;
 mod trial;
 
-pub use io::{Endpoint, Input, Output, Path, Via};
+pub use io::{Endpoint, Input, Output, Path};
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -44,7 +44,7 @@ pub struct Paths {
     /// When the last pair of probes of a proposal left.
     proposed_at: Option<Time>,
     /// Which way the peer's frames came last, if that was another one than ours.
-    astray: Option<Via>,
+    astray: Option<Path>,
     outputs: VecDeque<Output>,
 }
 
@@ -73,12 +73,8 @@ impl Paths {
     }
 
     /// Whether an answer that came this way proves the path that frames go.
-    pub fn is_current(&self, via: Via) -> bool {
-        match (self.current, via) {
-            (Path::Stream, Via::Stream) => true,
-            (Path::Datagrams(endpoint), Via::Datagram(from)) => endpoint.remote == from.remote,
-            (Path::Stream, Via::Datagram(_)) | (Path::Datagrams(_), Via::Stream) => false,
-        }
+    pub fn is_current(&self, via: Path) -> bool {
+        self.current.is_same_way(via)
     }
 
     /// Takes note of what happened. Drain [`Self::poll_output`] afterwards.
@@ -135,7 +131,7 @@ impl Paths {
         self.trials.clear();
     }
 
-    fn on_heard(&mut self, now: Time, via: Via) {
+    fn on_heard(&mut self, now: Time, via: Path) {
         if self.is_current(via) {
             self.astray = None;
             return self.on_endpoint_heard(now);
@@ -212,13 +208,9 @@ impl Paths {
     }
 
     /// Fails only without randomness; then nothing is sent, as if it had been lost.
-    fn token(&mut self) -> Option<[u8; 8]> {
-        let mut token = [0; 8];
-        self.random.fill(&mut token).ok().map(|()| token)
-    }
-
     fn probe(&mut self, to: Endpoint) -> Option<[u8; 8]> {
-        let token = self.token()?;
+        let mut token = [0; 8];
+        self.random.fill(&mut token).ok()?;
         self.outputs.push_back(Output::Probe { token, to });
         Some(token)
     }

@@ -161,7 +161,7 @@ fn a_frame_delivered_from_elsewhere_moves_nothing_and_draws_at_most_two_probes()
     assert_eq!(paths.tell(1201, Input::Acked { token, from: elsewhere() }), [], "too late");
     assert_eq!(paths.tell(1300, moved(1300)), [], "the old endpoint spoke a moment ago");
     assert_eq!(paths.current(), Path::Datagrams(home()));
-    paths.tell(1900, Input::Heard { via: Via::Datagram(home()) });
+    paths.tell(1900, Input::Heard { via: Path::Datagrams(home()) });
     assert_eq!(paths.tell(2500, moved(2500)), [], "and speaks on");
     probe(&paths.tell(2900, moved(2900)), elsewhere());
 }
@@ -177,12 +177,12 @@ fn a_proposal_without_an_answer_expires() {
 #[test]
 fn a_peer_whose_frames_come_another_way_makes_ours_be_checked_once() {
     let mut paths = at_home();
-    let stream = Input::Heard { via: Via::Stream };
-    let home_again = Input::Heard { via: Via::Datagram(home()) };
+    let stream = Input::Heard { via: Path::Stream };
+    let home_again = Input::Heard { via: Path::Datagrams(home()) };
     assert_eq!(paths.tell(20, home_again), []);
     assert_eq!(paths.tell(30, stream), [Output::CheckPath]);
     assert_eq!(paths.tell(40, stream), []);
-    assert_eq!(paths.tell(50, Input::Heard { via: Via::Datagram(elsewhere()) }), [Output::CheckPath]);
+    assert_eq!(paths.tell(50, Input::Heard { via: Path::Datagrams(elsewhere()) }), [Output::CheckPath]);
     assert_eq!(paths.tell(60, home_again), []);
     assert_eq!(paths.tell(70, stream), [Output::CheckPath]);
 }
@@ -191,9 +191,9 @@ fn a_peer_whose_frames_come_another_way_makes_ours_be_checked_once() {
 fn an_answer_proves_the_path_only_where_frames_go() {
     let at_home = at_home();
     let other_local = Endpoint { local: Some("192.0.2.9".parse().unwrap()), ..home() };
-    assert!(at_home.is_current(Via::Datagram(other_local)) && !at_home.is_current(Via::Stream));
-    assert!(!at_home.is_current(Via::Datagram(elsewhere())));
-    assert!(paths().is_current(Via::Stream));
+    assert!(at_home.is_current(Path::Datagrams(other_local)) && !at_home.is_current(Path::Stream));
+    assert!(!at_home.is_current(Path::Datagrams(elsewhere())));
+    assert!(paths().is_current(Path::Stream));
 }
 
 #[test]

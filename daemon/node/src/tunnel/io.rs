@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::ChainRule;
 use crate::epoch::{Cipher, EpochId, Opener, Sealer};
 use crate::handshake::{HandshakeError, Params, ReceiverIndex, RejectCode, Tlv};
-use crate::path::Via;
+use crate::path::Path;
 use crate::secret::StoredSecret;
 use crate::state::PeerState;
 use crate::time::Time;
@@ -82,7 +82,7 @@ pub enum Report {
         /// Its token.
         token: [u8; 8],
         /// Which way it came.
-        via: Via,
+        via: Path,
     },
     /// An authentic answer to a probe came in.
     ProbeAcked {
@@ -210,7 +210,7 @@ pub enum Output {
         /// The probe's token.
         token: [u8; 8],
         /// Which way the probe came, and so the answer goes.
-        via: Via,
+        via: Path,
     },
     /// A new connection is needed: none stands, or the peer does not answer on the one that does.
     NeedConnection,

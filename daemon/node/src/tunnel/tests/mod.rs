@@ -18,7 +18,7 @@ use crate::epoch::{FrameSource, Opened, Opener, Outgoing, Sealer};
 use crate::frame::{FrameBatch, FrameType};
 use crate::handshake::{Capabilities, PaddingMode, Params};
 use crate::packet::Checksum;
-use crate::path::Via;
+use crate::path::Path;
 use crate::secret::{HeapStore, SecretKey32, SecretStore};
 
 /// The side with the smaller key.
@@ -366,7 +366,7 @@ impl Pair {
                 side.delivered.push(u32::from_be_bytes(packet[20..24].try_into().unwrap()));
             }
             Ok(Opened::Empty) => {}
-            Ok(Opened::Probe(token)) => reports.push(Report::ProbeReceived { token, via: Via::Stream }),
+            Ok(Opened::Probe(token)) => reports.push(Report::ProbeReceived { token, via: Path::Stream }),
             Ok(Opened::ProbeAck(token)) => reports.push(Report::ProbeAcked { token, at: now }),
             Err(reason) => return side.drops.push(reason),
         }

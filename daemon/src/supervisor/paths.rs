@@ -13,6 +13,7 @@ impl Supervisor {
     pub(super) async fn on_plane(&mut self, slot: PeerSlot, news: News) {
         match news {
             News::Tunnel(report) => self.feed(slot, Input::Report(report)).await,
+            News::Paths(input) => self.feed_paths(slot, input).await,
             News::Received { at, via } => {
                 self.feed(slot, Input::Report(Report::Received { at })).await;
                 self.feed_paths(slot, PathInput::Heard { via }).await;
@@ -27,10 +28,6 @@ impl Supervisor {
                     self.feed_paths(slot, PathInput::Acked { token, from }).await;
                 }
             }
-            News::Moved { from, epoch, counter } => {
-                self.feed_paths(slot, PathInput::Moved { from, epoch, counter }).await;
-            }
-            News::Stayed => self.feed_paths(slot, PathInput::Stayed).await,
         }
     }
 

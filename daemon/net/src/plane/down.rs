@@ -12,7 +12,7 @@ use node::frame::HEADER_LEN;
 use node::handshake::ReceiverIndex;
 use node::offload::{Merged, Merger};
 use node::packet::{Checksum, complete_checksum};
-use node::path::{Endpoint, Path};
+use node::path::{Endpoint, Input as PathInput, Path};
 use node::receiver::{Arrival, Content, Origin, Received, Receiver, Trust, Whereabouts};
 use node::router::{PeerSlot, Router};
 use node::time::Time;
@@ -257,9 +257,9 @@ fn take_note(
     }
     match (whereabouts, via) {
         (Whereabouts::Moved { counter }, Path::Datagrams(from)) => {
-            reports.push(slot, News::Moved { from, epoch, counter });
+            reports.push(slot, News::Paths(PathInput::Moved { from, epoch, counter }));
         }
-        (Whereabouts::Stayed, _) => reports.push(slot, News::Stayed),
+        (Whereabouts::Stayed, _) => reports.push(slot, News::Paths(PathInput::Stayed)),
         (Whereabouts::Known | Whereabouts::Moved { .. }, _) => {}
     }
     match content {

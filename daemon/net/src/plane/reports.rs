@@ -5,8 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use node::epoch::EpochId;
-use node::path::{Endpoint, Path};
+use node::path::{Input as PathInput, Path};
 use node::router::PeerSlot;
 use node::time::Time;
 use node::tunnel::{Report, Traffic};
@@ -36,17 +35,8 @@ pub enum News {
         /// Which way it came.
         via: Path,
     },
-    /// The newest data frame came from another address than the validated one.
-    Moved {
-        /// Where from.
-        from: Endpoint,
-        /// On which epoch.
-        epoch: EpochId,
-        /// Its counter.
-        counter: u64,
-    },
-    /// While a move is proposed, something newer came from the validated address.
-    Stayed,
+    /// For its paths.
+    Paths(PathInput),
 }
 
 /// A mailbox of one place per peer and kind.
@@ -64,7 +54,6 @@ struct Pending {
     content: Option<Time>,
     keepalive: Option<Time>,
     moved: Option<News>,
-    stayed: bool,
     urgent: Vec<News>,
 }
 
@@ -83,16 +72,15 @@ impl Reports {
         let pending = std::mem::take(&mut *self.lock());
         let mut out = Vec::new();
         for (slot, pending) in pending {
-            let Pending { received, content, keepalive, moved, stayed, urgent } = pending;
+            let Pending { received, content, keepalive, moved, urgent } = pending;
             let sent = |traffic| move |at| News::Tunnel(Report::Sent { at, traffic });
             // In the order of time: what came in ends the wait for an answer that a sent packet began, if it came later.
             let unanswered = content > received.map(|(at, _)| at);
             let received = received.map(|(at, via)| News::Received { at, via });
             let content = content.map(sent(Traffic::Content));
             let (before, after) = if unanswered { (None, content) } else { (content, None) };
-            let stayed = stayed.then_some(News::Stayed);
             let sent_before = keepalive.map(sent(Traffic::Keepalive)).into_iter().chain(before);
-            let rest = stayed.into_iter().chain(moved).chain(sent_before).chain(received).chain(after);
+            let rest = moved.into_iter().chain(sent_before).chain(received).chain(after);
             out.extend(urgent.into_iter().chain(rest).map(|news| (slot, news)));
         }
         self.expected.store(!out.is_empty(), Ordering::Release);
@@ -123,13 +111,14 @@ impl Reports {
                 pending.keepalive = Some(at);
                 false
             }
-            News::Moved { .. } => pending.moved.replace(news).is_none(),
-            News::Stayed => !std::mem::replace(&mut pending.stayed, true),
-            News::Tunnel(_) | News::Acked { .. } => {
-                if pending.urgent.len() < MAX_URGENT && !pending.urgent.contains(&news) {
+            // Each frame of a peer that moved has another counter: the last one counts.
+            News::Paths(PathInput::Moved { .. }) => pending.moved.replace(news).is_none(),
+            News::Tunnel(_) | News::Acked { .. } | News::Paths(_) => {
+                let new = pending.urgent.len() < MAX_URGENT && !pending.urgent.contains(&news);
+                if new {
                     pending.urgent.push(news);
                 }
-                true
+                new
             }
         };
         drop(peers);

@@ -32,15 +32,6 @@ struct Wanted {
     better: Option<(u32, Time)>,
 }
 
-/// What a peer's connections are good for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Quality {
-    /// One is direct and by QUIC: datagrams may pass beside it.
-    Good,
-    /// They carry frames on streams only.
-    StreamsOnly,
-}
-
 impl Dialer {
     /// Wants a peer, from now on at these addresses.
     pub(super) fn want(&mut self, peer: PeerId, addresses: Vec<Multiaddr>, now: Time) {
@@ -60,12 +51,19 @@ impl Dialer {
         }
     }
 
-    /// Says what the connections of a peer are good for, after each change. Where they could be better, it is dialled for
-    /// that at growing pauses.
-    pub(super) fn judge(&mut self, peer: &PeerId, quality: Quality, now: Time) {
+    /// No connection of a peer is direct and by QUIC, as before or now: where one could be, it is dialled for at growing
+    /// pauses.
+    pub(super) fn lacking(&mut self, peer: &PeerId, now: Time) {
         let Some(wanted) = self.wanted.get_mut(peer) else { return };
-        let better = quality == Quality::StreamsOnly && wanted.connected_at.is_some() && wanted.could_be_better();
+        let better = wanted.connected_at.is_some() && wanted.could_be_better();
         wanted.better = better.then(|| wanted.better.unwrap_or((0, now + FIRST)));
+    }
+
+    /// A connection of a peer is as good as any can be.
+    pub(super) fn settled(&mut self, peer: &PeerId) {
+        if let Some(wanted) = self.wanted.get_mut(peer) {
+            wanted.better = None;
+        }
     }
 
     /// The last connection is gone; `random` decides the pause.
@@ -144,7 +142,8 @@ impl Dialer {
     }
 }
 
-fn pause_after(failures: u32) -> Duration {
+/// The longest pause after so many failures in a row, of a dial or of what is asked from a relay.
+pub(super) fn pause_after(failures: u32) -> Duration {
     FIRST.saturating_mul(1 << failures.min(6)).min(LONGEST)
 }
 
@@ -208,21 +207,21 @@ mod tests {
         let (tcp, quic) = ("/ip4/203.0.113.1/tcp/1", "/ip4/203.0.113.1/udp/1/quic-v1");
         dialer.want(peer, [tcp, quic].map(|text| text.parse().unwrap()).into(), at(0));
         dialer.connected(&peer, at(0));
-        dialer.judge(&peer, Quality::StreamsOnly, at(0));
+        dialer.lacking(&peer, at(0));
         let mut times = Vec::new();
         while let Some(next) = dialer.deadline().filter(|&next| next <= at(200)) {
             let due = dialer.due_for_better(next);
             assert_eq!(due, [(peer, vec![quic.parse().unwrap()])]);
-            dialer.judge(&peer, Quality::StreamsOnly, next);
+            dialer.lacking(&peer, next);
             times.push(next.saturating_since(at(0)).as_secs());
         }
         assert_eq!(times, [1, 2, 4, 8, 16, 32, 64, 124, 184]);
         dialer.kick(at(200));
         assert_eq!(dialer.deadline(), Some(at(200)));
-        dialer.judge(&peer, Quality::Good, at(200));
+        dialer.settled(&peer);
         assert_eq!(dialer.deadline(), None);
         dialer.want(peer, vec![tcp.parse().unwrap()], at(0));
-        dialer.judge(&peer, Quality::StreamsOnly, at(200));
+        dialer.lacking(&peer, at(200));
         assert_eq!(dialer.deadline(), None, "nothing better is known");
     }
 

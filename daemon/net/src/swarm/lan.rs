@@ -12,8 +12,7 @@ use libp2p::swarm::{
 };
 use libp2p::{Multiaddr, PeerId, mdns};
 
-use super::dialer::is_outer;
-use crate::address::{ip_of, is_direct, is_reachable};
+use super::outer::may_be_told;
 
 /// libp2p's mDNS, which is told only those of our addresses that others on the network may know.
 pub(super) struct Lan {
@@ -25,11 +24,6 @@ impl Lan {
     pub(super) fn new(own: PeerId, inner: Vec<IpNet>) -> std::io::Result<Self> {
         Ok(Self { mdns: mdns::tokio::Behaviour::new(mdns::Config::default(), own)?, inner })
     }
-}
-
-/// Whether an address is announced, or dialled when it is heard.
-pub(super) fn is_of_lan(address: &Multiaddr, inner: &[IpNet]) -> bool {
-    is_direct(address) && ip_of(address).is_some_and(is_reachable) && is_outer(address, inner)
 }
 
 impl NetworkBehaviour for Lan {
@@ -58,7 +52,8 @@ impl NetworkBehaviour for Lan {
     }
 
     fn on_swarm_event(&mut self, event: FromSwarm) {
-        let told = if let FromSwarm::NewListenAddr(about) = &event { is_of_lan(about.addr, &self.inner) } else { true };
+        let told =
+            if let FromSwarm::NewListenAddr(about) = &event { may_be_told(about.addr, &self.inner) } else { true };
         if told {
             self.mdns.on_swarm_event(event);
         }
@@ -80,7 +75,7 @@ mod tests {
     #[test]
     fn what_others_on_the_network_may_know_has_no_inner_address() {
         let inner = ["fd63:7279:7072::/48".parse().unwrap(), "10.86.0.0/16".parse().unwrap()];
-        let told = |text: &str| is_of_lan(&text.parse().unwrap(), &inner);
+        let told = |text: &str| may_be_told(&text.parse().unwrap(), &inner);
         assert!(told("/ip4/192.168.1.7/udp/41820/quic-v1") && told("/ip6/fd00::7/tcp/41820"));
         for kept in [
             "/ip4/10.86.1.2/udp/41820/quic-v1",

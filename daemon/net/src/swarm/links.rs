@@ -14,9 +14,9 @@ use tokio::sync::oneshot;
 
 use super::NetEvent;
 use super::connections::Way;
-use super::dialer::{Dialer, Quality};
+use super::dialer::Dialer;
 use super::handshakes::TUNNEL;
-use super::lan::is_of_lan;
+use super::outer::may_be_told;
 use super::relays::Relays;
 use super::streams::Arrived;
 use super::task::{Task, random};
@@ -58,7 +58,7 @@ impl Task {
                 address.pop();
             }
             let direct = self.connections.has(&peer, Way::Quic);
-            if self.dialer.wants(&peer) && !direct && is_of_lan(&address, &self.inner) {
+            if self.dialer.wants(&peer) && !direct && may_be_told(&address, &self.inner) {
                 wanted.entry(peer).or_default().push(address);
             }
         }
@@ -135,8 +135,11 @@ impl Task {
 
     /// Tells of connections that count from now on, and lets substreams follow the best one.
     pub(super) fn settle(&mut self, id: PeerId) {
-        let quality = if self.connections.has(&id, Way::Quic) { Quality::Good } else { Quality::StreamsOnly };
-        self.dialer.judge(&id, quality, (self.clock)());
+        if self.connections.has(&id, Way::Quic) {
+            self.dialer.settled(&id);
+        } else {
+            self.dialer.lacking(&id, (self.clock)());
+        }
         let news = self.connections.newly_counting(&id);
         let best = self.connections.best(&id);
         // Whoever dialled has the addresses, tries for a better way, and gives circuits back.

@@ -18,8 +18,8 @@ use libp2p::swarm::{
 use libp2p::{Multiaddr, PeerId};
 use node::tunnel::Dialled;
 
-use super::dialer::is_outer;
-use crate::address::{ip_of, is_direct, is_quic, is_reachable};
+use super::outer::may_be_told;
+use crate::address::{ip_of, is_quic};
 
 /// Where another host sees us.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,7 +97,7 @@ impl Observed {
     }
 
     fn is_candidate(&self, address: &Multiaddr) -> bool {
-        is_direct(address) && ip_of(address).is_some_and(is_reachable) && is_outer(address, &self.inner)
+        may_be_told(address, &self.inner)
     }
 
     fn offer(&mut self, address: Multiaddr) {

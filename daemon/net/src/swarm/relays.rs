@@ -1,15 +1,11 @@
 //! Relays that this host keeps a reservation with: what is lost is asked for again for ever. Pure, the time comes in.
 
-use std::time::Duration;
-
 use libp2p::core::transport::ListenerId;
 use libp2p::multiaddr::Protocol;
 use libp2p::{Multiaddr, PeerId};
 use node::time::Time;
 
-/// The first pause after a refusal; it doubles up to [`LONGEST`].
-const FIRST: Duration = Duration::from_secs(1);
-const LONGEST: Duration = Duration::from_secs(60);
+use super::dialer::pause_after;
 
 /// Those of the configuration.
 #[derive(Default)]
@@ -56,7 +52,7 @@ impl Relays {
     ) {
         for relay in self.0.iter_mut().filter(|relay| relay.due.is_some_and(|due| due <= now)) {
             if !ready(&relay.id) {
-                relay.due = Some(now + FIRST);
+                relay.due = Some(now + pause_after(0));
                 continue;
             }
             match listen_on(relay.address.clone().with(Protocol::P2pCircuit)) {
@@ -118,13 +114,15 @@ impl Relay {
             self.due = Some(now);
             return;
         }
-        self.due = Some(now + FIRST.saturating_mul(1 << self.failures.min(6)).min(LONGEST));
+        self.due = Some(now + pause_after(self.failures));
         self.failures = self.failures.saturating_add(1);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     const RELAY: &str = "/ip4/203.0.113.9/udp/1/quic-v1/p2p/12D3KooWD3eckifWpRn9wQpMG9R9hX3sD158z7EqHWmweQAJU5SA";

@@ -3,6 +3,8 @@
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -43,6 +45,38 @@ impl Bell {
 impl AsFd for Bell {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.heard.as_fd()
+    }
+}
+
+/// Ends the waits of one thread, now and for ever.
+#[derive(Debug, Clone)]
+pub struct Waker(Arc<Woken>);
+
+#[derive(Debug)]
+struct Woken {
+    woken: AtomicBool,
+    bell: Bell,
+}
+
+impl Waker {
+    pub(crate) fn new() -> io::Result<Self> {
+        Ok(Self(Arc::new(Woken { woken: AtomicBool::new(false), bell: Bell::new()? })))
+    }
+
+    /// Wakes whoever waits.
+    pub fn wake(&self) {
+        self.0.woken.store(true, Ordering::Release);
+        self.0.bell.ring();
+    }
+
+    pub(crate) fn is_woken(&self) -> bool {
+        self.0.woken.load(Ordering::Acquire)
+    }
+}
+
+impl AsFd for Waker {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.bell.as_fd()
     }
 }
 

@@ -28,7 +28,8 @@ use node::path::{Endpoint, Path};
 use node::receiver::Trust;
 use node::router::{PeerSlot, Router};
 use node::time::Time;
-use os::tun::{PacketBatch, Tun, Waker};
+use os::bell::Waker;
+use os::tun::{PacketBatch, Tun};
 
 use crate::datagram::{DatagramCarrier, Sockets};
 use crate::inbound::Inbound;

@@ -4,14 +4,11 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, IoSlice, Read, Write};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::OpenOptionsExt;
-use std::sync::Arc;
 
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::eventfd::{EfdFlags, EventFd};
 use node::offload::{MergeRule, Merged, VnetHeader};
 
 use super::{PacketBatch, TunConfig, TunOffload};
+use crate::bell::{Waker, wait_readable};
 
 nix::ioctl_write_int!(set_interface, b'T', 202);
 nix::ioctl_write_int!(set_offload, b'T', 208);
@@ -24,21 +21,9 @@ const MAX_SLICES: usize = 65;
 #[derive(Debug)]
 pub struct Tun {
     file: File,
-    wake: Arc<EventFd>,
+    waker: Waker,
     /// Which super-packets pass; `None` when each packet passes alone.
     offload: Option<MergeRule>,
-}
-
-/// Ends a blocked [`Tun::read_batch`], now and for ever.
-#[derive(Debug, Clone)]
-pub struct Waker(Arc<EventFd>);
-
-impl Waker {
-    /// Wakes the reader.
-    pub fn wake(&self) {
-        // The counter cannot overflow in practice, and a full one wakes the reader as well.
-        let _ = self.0.write(1);
-    }
 }
 
 impl Tun {
@@ -57,20 +42,20 @@ impl Tun {
             .write(true)
             .custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC)
             .open("/dev/net/tun")?;
-        let wake = Arc::new(EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?);
+        let waker = Waker::new()?;
         if config.offload == TunOffload::Probe && attach(&file, name, libc::IFF_VNET_HDR).is_ok() {
             let offload = probe_offload(&file);
-            return Ok(Self { file, wake, offload: Some(offload) });
+            return Ok(Self { file, waker, offload: Some(offload) });
         }
         attach(&file, name, 0)?;
-        Ok(Self { file, wake, offload: None })
+        Ok(Self { file, waker, offload: None })
     }
     /// Another handle to the same interface, with the same waker.
     ///
     /// # Errors
     /// When the process has no descriptor left.
     pub fn try_clone(&self) -> io::Result<Self> {
-        Ok(Self { file: self.file.try_clone()?, wake: Arc::clone(&self.wake), offload: self.offload })
+        Ok(Self { file: self.file.try_clone()?, waker: self.waker.clone(), offload: self.offload })
     }
 
     /// Which super-packets the device takes; `None` when each packet must be written alone, with a whole checksum.
@@ -80,7 +65,7 @@ impl Tun {
 
     /// What ends a blocked read.
     pub fn waker(&self) -> Waker {
-        Waker(Arc::clone(&self.wake))
+        self.waker.clone()
     }
 
     /// Waits for packets and reads until none is left or the batch is full (drain, do not wait).
@@ -120,14 +105,8 @@ impl Tun {
     }
 
     fn wait(&self) -> io::Result<()> {
-        let mut descriptors =
-            [PollFd::new(self.file.as_fd(), PollFlags::POLLIN), PollFd::new(self.wake.as_fd(), PollFlags::POLLIN)];
-        match poll(&mut descriptors, PollTimeout::NONE) {
-            Err(Errno::EINTR) => Ok(()),
-            Err(error) => Err(error.into()),
-            Ok(_) if descriptors[1].any() == Some(true) => Err(io::ErrorKind::Interrupted.into()),
-            Ok(_) => Ok(()),
-        }
+        wait_readable([self.file.as_fd(), self.waker.as_fd()].into_iter())?;
+        if self.waker.is_woken() { Err(io::ErrorKind::Interrupted.into()) } else { Ok(()) }
     }
 
     /// Hands one packet with a whole checksum to the host.

@@ -5,21 +5,11 @@ use std::io;
 use node::offload::{MergeRule, Merged};
 
 use super::{PacketBatch, TunConfig};
+use crate::bell::Waker;
 
 /// Never opened.
 #[derive(Debug)]
 pub struct Tun(std::convert::Infallible);
-
-/// Never made.
-#[derive(Debug, Clone)]
-pub struct Waker(std::convert::Infallible);
-
-impl Waker {
-    /// Wakes the reader.
-    pub fn wake(&self) {
-        match self.0 {}
-    }
-}
 
 impl Tun {
     /// The daemon opens no interface itself here.

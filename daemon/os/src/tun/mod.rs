@@ -10,7 +10,7 @@ use linux as platform;
 #[cfg(target_os = "macos")]
 use macos as platform;
 
-pub use platform::{Tun, Waker};
+pub use platform::Tun;
 
 use node::offload::VnetHeader;
 

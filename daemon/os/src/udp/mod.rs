@@ -20,7 +20,7 @@ use linux as platform;
 use macos as platform;
 
 pub use batch::{Arrival, ReceiveBatch};
-pub use socket::{UdpSocket, Waker};
+pub use socket::UdpSocket;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};

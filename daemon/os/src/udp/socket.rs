@@ -4,7 +4,6 @@ use std::ffi::c_int;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -14,7 +13,7 @@ use super::batch::ReceiveBatch;
 use super::message::Control;
 use super::platform;
 use super::{MAX_DATAGRAM, MAX_RUN, Transmit, UdpError, UdpNote, UdpOptions};
-use crate::bell::{Bell, wait_readable, wait_writable};
+use crate::bell::{Waker, wait_readable, wait_writable};
 
 /// Bulk data must not push handshakes out of the buffer that both share.
 const RECEIVE_BUFFER: usize = 8 << 20;
@@ -31,24 +30,6 @@ pub struct UdpSocket {
     fragments: bool,
     notes: Vec<UdpNote>,
     waker: Waker,
-}
-
-/// Ends a blocked [`UdpSocket::receive`], now and for ever.
-#[derive(Debug, Clone)]
-pub struct Waker(Arc<Woken>);
-
-#[derive(Debug)]
-struct Woken {
-    woken: AtomicBool,
-    bell: Bell,
-}
-
-impl Waker {
-    /// Wakes the receiver.
-    pub fn wake(&self) {
-        self.0.woken.store(true, Ordering::Release);
-        self.0.bell.ring();
-    }
 }
 
 impl UdpSocket {
@@ -77,7 +58,7 @@ impl UdpSocket {
             segmentation: AtomicBool::new(granted.segmentation),
             fragments: granted.fragments,
             notes,
-            waker: Waker(Arc::new(Woken { woken: AtomicBool::new(false), bell: Bell::new()? })),
+            waker: Waker::new()?,
         })
     }
 
@@ -146,7 +127,7 @@ impl UdpSocket {
     /// it may be tried again.
     pub fn try_receive(&self, batch: &mut ReceiveBatch) -> io::Result<()> {
         // First, so that a flood cannot hide it.
-        if self.waker.0.woken.load(Ordering::Acquire) {
+        if self.waker.is_woken() {
             return Err(io::ErrorKind::Interrupted.into());
         }
         platform::receive(self.as_fd(), batch)
@@ -154,7 +135,7 @@ impl UdpSocket {
 
     /// What to wait for until [`Self::try_receive`] has something to say.
     pub fn awaited(&self) -> [BorrowedFd<'_>; 2] {
-        [self.as_fd(), self.waker.0.bell.as_fd()]
+        [self.as_fd(), self.waker.as_fd()]
     }
 
     /// Waits until there may be room to send, but not for long.

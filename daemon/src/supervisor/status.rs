@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 
 use cryprq_ipc_proto::message::{Addresses, PathStatus, PeerStatus, Status};
 use net::address::relay_of;
-use net::peer_id;
+use net::multiaddr::Protocol;
+use net::{Multiaddr, peer_id};
 use node::drops::DropCounters;
 use node::path::Path;
 use os::clock::boottime;
@@ -39,7 +40,7 @@ pub(super) fn peer_status(peer: &Peer) -> PeerStatus {
     let address = peer.used();
     let round_trip = tunnel.round_trip.or(peer.round_trip);
     let path = match peer.paths.current() {
-        Path::Datagrams(endpoint) => Some(("udp", udp_address(endpoint.remote))),
+        Path::Datagrams(endpoint) => Some(("udp", udp_address(endpoint.remote).to_string())),
         Path::Stream => {
             address.map(|address| (if relay_of(address).is_some() { "relay" } else { "stream" }, address.to_string()))
         }
@@ -77,9 +78,8 @@ pub(super) fn peer_status(peer: &Peer) -> PeerStatus {
 }
 
 /// A UDP address as other outer addresses are written.
-fn udp_address(address: SocketAddr) -> String {
-    let family = if address.is_ipv4() { "ip4" } else { "ip6" };
-    format!("/{family}/{}/udp/{}", address.ip(), address.port())
+fn udp_address(address: SocketAddr) -> Multiaddr {
+    Multiaddr::from(address.ip()).with(Protocol::Udp(address.port()))
 }
 
 /// What was counted, by the reasons' names.

@@ -21,7 +21,7 @@ use os::udp::Arrival as Datagram;
 
 use super::PacketSink;
 use super::reports::{News, Reports};
-use super::tables::{PeerPlane, Tables};
+use super::tables::{PeerPlane, Tables, drops_of};
 use crate::datagram::Sockets;
 use crate::inbound::{Inbound, InboundBatch};
 use crate::quic::{FrameSink, Reader};
@@ -192,7 +192,7 @@ impl Opening<'_> {
     fn frame(&mut self, arena: &mut [u8], at: Range<usize>, origin: Origin, via: Path) {
         let received = match self.receiver.receive(self.now, &mut arena[at.clone()], origin, self.router) {
             Ok(received) => received,
-            Err(reason) => return self.drops_of(origin).count(reason),
+            Err(reason) => return self.drops_by(origin).count(reason),
         };
         let slot = received.slot;
         if self.current.as_ref().is_none_or(|current| current.slot != slot) {
@@ -202,7 +202,7 @@ impl Opening<'_> {
         }
         let Some(current) = &mut self.current else { return };
         current.via = via;
-        let drops = current.peer.map_or(self.drops, |peer| peer.stats.drops());
+        let drops = drops_of(current.peer, self.drops);
         if let Some((length, checksum)) = take_note(self.reports, received, self.now, via, drops) {
             let start = at.start + HEADER_LEN;
             self.host.take(arena, start..start + length, checksum, drops);
@@ -212,12 +212,12 @@ impl Opening<'_> {
     }
 
     /// A stream's peer is known though its frame is not authentic.
-    fn drops_of(&self, origin: Origin) -> &DropCounters {
+    fn drops_by(&self, origin: Origin) -> &DropCounters {
         let peer = match origin {
             Origin::Stream(slot) => self.peers.get(&slot),
             Origin::Udp(_) => None,
         };
-        peer.map_or(self.drops, |peer| peer.stats.drops())
+        drops_of(peer.map(|peer| &**peer), self.drops)
     }
 
     /// Reports once for all neighbours.
@@ -233,8 +233,7 @@ impl Opening<'_> {
 
     /// Payloads lie in the arena: nothing may stay pending past its batch.
     fn finish(mut self, arena: &[u8]) {
-        let drops =
-            self.current.as_ref().and_then(|current| current.peer).map_or(self.drops, |peer| peer.stats.drops());
+        let drops = drops_of(self.current.as_ref().and_then(|current| current.peer), self.drops);
         self.host.flush(arena, drops);
         self.report();
         for (slot, report) in self.receiver.limits_reached() {

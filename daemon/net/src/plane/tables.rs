@@ -47,6 +47,11 @@ impl PeerPlane {
     }
 }
 
+/// Where drops of a peer are counted, or those of no peer.
+pub(super) fn drops_of<'d>(peer: Option<&'d PeerPlane>, of_none: &'d DropCounters) -> &'d DropCounters {
+    peer.map_or(of_none, |peer| peer.stats.drops())
+}
+
 /// What one peer's tunnel carried and lost.
 #[derive(Debug, Default)]
 pub struct PeerStats {

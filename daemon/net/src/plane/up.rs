@@ -15,7 +15,7 @@ use node::tunnel::{Report, Traffic};
 use os::tun::PacketBatch;
 
 use super::reports::Reports;
-use super::tables::Tables;
+use super::tables::{Tables, drops_of};
 use super::{PacketSource, PeerPlane};
 
 const FRAMES: usize = 512 * 1024;
@@ -74,7 +74,7 @@ impl Up {
                 }
                 let peer = peers.get(&slot);
                 let Some(started) = peer.and_then(|peer| Sending::to(peer, now)) else {
-                    peer.map_or(&*self.drops, |peer| peer.stats.drops()).count(DropReason::OutPeerDown);
+                    drops_of(peer.map(|peer| &**peer), &self.drops).count(DropReason::OutPeerDown);
                     continue;
                 };
                 current = Some((slot, started));

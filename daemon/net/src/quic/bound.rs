@@ -1,7 +1,7 @@
 //! A socket with its QUIC endpoint.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use node::drops::DropCounters;
@@ -42,11 +42,6 @@ impl Bound {
             Endpoint::new_with_abstract_socket(config, Some(server), Arc::new(quic), runtime).map_err(failed)?;
         receive(Reader::new(Arc::clone(&socket), queue, Arc::clone(drops))).map_err(failed)?;
         Ok(Self { asked, endpoint, socket })
-    }
-
-    /// Whether it can reach an address at all.
-    pub(super) fn reaches(&self, to: IpAddr) -> bool {
-        self.socket.reaches(to)
     }
 }
 

@@ -139,7 +139,7 @@ impl Transport {
     /// The socket that a dial leaves from.
     fn socket_for(&mut self, to: SocketAddr, port: PortUse) -> Result<Bound, Error> {
         if port == PortUse::Reuse {
-            let known = self.sockets.iter().chain(&self.dialling).find(|bound| bound.reaches(to.ip()));
+            let known = self.sockets.iter().chain(&self.dialling).find(|bound| bound.socket.reaches(to.ip()));
             if let Some(bound) = known {
                 return Ok(bound.clone());
             }
@@ -156,7 +156,7 @@ impl Transport {
 
     /// Waits for a peer that dials us at the same moment.
     fn wait_for(&mut self, peer: PeerId, to: SocketAddr) -> Result<Upgrade, Error> {
-        let listener = self.listeners.iter().find(|listener| listener.bound.reaches(to.ip()));
+        let listener = self.listeners.iter().find(|listener| listener.bound.socket.reaches(to.ip()));
         let socket = listener.map(|listener| Arc::clone(&listener.bound.socket)).ok_or(Error::NotListening)?;
         let connected = self.punches.wait_for(peer);
         Ok(async move {

@@ -97,6 +97,11 @@ impl Daemon {
         Ok(file.write_all(toml.as_bytes())?)
     }
 
+    /// Its state folder.
+    pub fn state(&self) -> PathBuf {
+        self.folder.join("state")
+    }
+
     /// Puts lines before the sections of the configuration, for the next start.
     ///
     /// # Errors

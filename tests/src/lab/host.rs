@@ -49,6 +49,13 @@ impl Host {
         })
     }
 
+    /// Hosts by [`Self::new`], or `None` with a line that says why this machine has none for `whom`.
+    pub fn several<const N: usize>(whom: &str) -> Option<[Self; N]> {
+        let hosts: anyhow::Result<Vec<Self>> = (0..N).map(|_| Self::new()).collect();
+        let hosts = hosts.inspect_err(|error| println!("skipped: {whom}: {error:#}")).ok()?;
+        hosts.try_into().ok()
+    }
+
     /// A host with a name of its own and an empty `/var/lib`, where [`PROGRAMS`] shows the folder `programs`. Nothing
     /// that is written there outlives the host.
     ///

@@ -16,7 +16,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use cryprq_tests::lab::{Daemon, Host, Identity, Peering, Server, fetch, join};
+use cryprq_tests::lab::{Host, Pair, Server, fetch};
 
 /// Where A, the first host, and B, the second, are reached.
 const A_QUIC: &str = "/ip4/192.0.2.1/udp/41820/quic-v1";
@@ -24,53 +24,24 @@ const B_QUIC: &str = "/ip4/192.0.2.2/udp/41820/quic-v1";
 const B_QUIC_V6: &str = "/ip6/2001:db8::2/udp/41820/quic-v1";
 const B_TCP: &str = "/ip4/192.0.2.2/tcp/41820";
 
-/// Two hosts whose daemons are each other's peers.
-struct Pair {
-    a: Daemon,
-    b: Daemon,
-    host_a: Host,
-    host_b: Host,
-    id_a: Identity,
-    id_b: Identity,
-    _folder: tempfile::TempDir,
-}
+/// What needs hosts here.
+const WHOM: &str = "end-to-end tests";
 
-/// Two joined hosts, or `None` with a line that says why this machine has none. Nothing is started yet.
+/// Two joined hosts whose daemons are each other's peers. Nothing is started yet.
 fn pair(a_dials: &[&str], b_dials: &[&str]) -> Result<Option<Pair>> {
-    let Some([host_a, host_b]) = hosts()? else { return Ok(None) };
-    join(&host_a, &host_b)?;
-    let folder = tempfile::tempdir()?;
-    let (id_a, id_b) = (Identity::new(1)?, Identity::new(2)?);
-    let peers_of_a = [Peering { peer: &id_b, name: "b", addresses: a_dials }];
-    let peers_of_b = [Peering { peer: &id_a, name: "a", addresses: b_dials }];
-    let a = Daemon::new(&host_a, folder.path().join("a"), &id_a, &peers_of_a)?;
-    let b = Daemon::new(&host_b, folder.path().join("b"), &id_b, &peers_of_b)?;
-    Ok(Some(Pair { a, b, host_a, host_b, id_a, id_b, _folder: folder }))
+    Pair::of_peers(WHOM, a_dials, b_dials)
 }
 
 /// A pair whose tunnel stands.
 fn connected(a_dials: &[&str]) -> Result<Option<Pair>> {
     let Some(mut pair) = pair(a_dials, &[])? else { return Ok(None) };
-    pair.a.start()?;
-    pair.b.start()?;
-    pair.a.wait_connected()?;
-    pair.b.wait_connected()?;
+    pair.connect()?;
     Ok(Some(pair))
 }
 
 /// Hosts without cables, or `None` with a line that says why this machine has none.
-fn hosts<const N: usize>() -> Result<Option<[Host; N]>> {
-    let mut hosts = Vec::new();
-    for _ in 0..N {
-        match Host::new() {
-            Ok(host) => hosts.push(host),
-            Err(error) => {
-                println!("skipped: end-to-end tests: {error:#}");
-                return Ok(None);
-            }
-        }
-    }
-    Ok(hosts.try_into().ok())
+fn hosts<const N: usize>() -> Option<[Host; N]> {
+    Host::several(WHOM)
 }
 
 /// Bytes that no other test and no protocol sends.

@@ -6,10 +6,10 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use cryprq_tests::lab::Host;
+use cryprq_tests::lab::{Host, Pair};
 use os::udp::{Ecn, Offload, ReceiveBatch, Transmit, UdpOptions, UdpSocket};
 
-use super::{B_QUIC, Pair, Transfer, pair, pattern};
+use super::{B_QUIC, Transfer, pair, pattern};
 
 const ALL_OFF: &str = "[linux]\ntun_offload = false\nudp_segmentation = false\nudp_coalescing = false\n";
 const LIMIT: Duration = Duration::from_secs(20);
@@ -52,7 +52,7 @@ fn by_the_stream_only() -> Result<()> {
     const STREAM: &str = "carrier = \"stream\"\n";
     let Some(mut pair) = pair(&[B_QUIC], &[])? else { return Ok(()) };
     pair.a.prefix(STREAM)?;
-    start(&mut pair)?;
+    pair.connect()?;
     traffic(&pair)?;
     for daemon in [&pair.a, &pair.b] {
         ensure!(daemon.peer()?["path"]["kind"] == "stream");
@@ -65,16 +65,9 @@ fn compare(a: &str, b: &str) -> Result<()> {
     let Some(mut pair) = pair(&[B_QUIC], &[])? else { return Ok(()) };
     pair.a.configure(a)?;
     pair.b.configure(b)?;
-    start(&mut pair)?;
+    pair.connect()?;
     super::paths::both_go_by("udp", &pair, LIMIT)?;
     traffic(&pair)
-}
-
-fn start(pair: &mut Pair) -> Result<()> {
-    pair.a.start()?;
-    pair.b.start()?;
-    pair.a.wait_connected()?;
-    pair.b.wait_connected()
 }
 
 fn traffic(pair: &Pair) -> Result<()> {

@@ -20,7 +20,7 @@ use os::udp::UdpOptions;
 use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
-use super::{invite, join_by, lab, listed};
+use super::{invite, join_by, lab, listed, tickets_of};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -108,7 +108,7 @@ fn a_lost_answer_is_given_again_also_by_an_inviter_that_was_killed() -> Result<(
 
     // Killed after the ticket was written and before the peer was.
     lab.a.kill()?;
-    std::fs::remove_file(lab.state_of("a").join("peers.toml"))?;
+    std::fs::remove_file(lab.a.state().join("peers.toml"))?;
     lab.a.start()?;
     let peer = lab.a.peer()?;
     ensure!(peer["id"] == lab.id_b.id.as_str() && peer["psk"] == true, "the start finishes the pairing: {peer}");
@@ -166,11 +166,11 @@ fn a_joiner_that_was_killed_knows_its_inviter_and_repeats_its_question_after_a_f
     let joined = join_by(&lab.b, &ticket.recv_timeout(LIMIT)?)?;
     ensure!(joined["peer"] == lab.id_a.id.as_str(), "{joined}");
     let p1 = inviter.join().map_err(|_| anyhow::anyhow!("the inviter panicked"))??;
-    ensure!(lab.tickets_of("b").contains("p1"), "kept until the first handshake is complete");
+    ensure!(tickets_of(&lab.b).contains("p1"), "kept until the first handshake is complete");
 
     // Killed after the join was written and before the peer was.
     lab.b.kill()?;
-    std::fs::remove_file(lab.state_of("b").join("peers.toml"))?;
+    std::fs::remove_file(lab.b.state().join("peers.toml"))?;
     lab.b.start()?;
     let peer = lab.b.peer()?;
     ensure!(peer["id"] == lab.id_a.id.as_str() && peer["psk"] == true, "the start finishes the pairing: {peer}");
@@ -194,6 +194,6 @@ fn a_joiner_that_was_killed_knows_its_inviter_and_repeats_its_question_after_a_f
     ensure!(again == p1, "the same bytes, after a restart too");
     // The real A knows nothing of it; B keeps its question.
     until("B is still there", || lab.b.ask("hello").is_ok())?;
-    ensure!(lab.tickets_of("b").contains("p1"));
+    ensure!(tickets_of(&lab.b).contains("p1"));
     Ok(())
 }

@@ -8,52 +8,23 @@ mod refused;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use cryprq_tests::lab::{Daemon, Host, Identity, join, until};
+use cryprq_tests::lab::{Daemon, Pair, until};
 use serde_json::{Value, json};
 
 /// A join may take a minute.
 const PATIENCE: Duration = Duration::from_secs(90);
 
-/// Two joined hosts that know nothing of each other, each with a daemon that is not started yet.
-struct Lab {
-    a: Daemon,
-    b: Daemon,
-    host_a: Host,
-    host_b: Host,
-    id_a: Identity,
-    id_b: Identity,
-    folder: tempfile::TempDir,
+/// Two joined hosts that know nothing of each other. Nothing is started yet.
+fn lab() -> Result<Option<Pair>> {
+    Pair::new("pairing in namespaces", &[], &[])
 }
 
-/// The lab, or `None` with a line that says why this machine has none.
-fn lab() -> Result<Option<Lab>> {
-    let (host_a, host_b) = match (Host::new(), Host::new()) {
-        (Ok(a), Ok(b)) => (a, b),
-        (Err(error), _) | (_, Err(error)) => {
-            println!("skipped: pairing in namespaces: {error:#}");
-            return Ok(None);
-        }
-    };
-    join(&host_a, &host_b)?;
-    let folder = tempfile::tempdir()?;
-    let (id_a, id_b) = (Identity::new(1)?, Identity::new(2)?);
-    let a = Daemon::new(&host_a, folder.path().join("a"), &id_a, &[])?;
-    let b = Daemon::new(&host_b, folder.path().join("b"), &id_b, &[])?;
-    Ok(Some(Lab { a, b, host_a, host_b, id_a, id_b, folder }))
-}
-
-impl Lab {
-    fn state_of(&self, daemon: &str) -> PathBuf {
-        self.folder.path().join(daemon).join("state")
-    }
-
-    fn tickets_of(&self, daemon: &str) -> String {
-        std::fs::read_to_string(self.state_of(daemon).join("tickets.toml")).unwrap_or_default()
-    }
+/// The tickets and joins that a daemon keeps.
+fn tickets_of(daemon: &Daemon) -> String {
+    std::fs::read_to_string(daemon.state().join("tickets.toml")).unwrap_or_default()
 }
 
 /// Asks a daemon as any script would; a refusal is an answer too.
@@ -94,7 +65,7 @@ fn listed(daemon: &Daemon) -> Result<Value> {
 }
 
 /// One line from B's address, fetched by A through the tunnel.
-fn carries(lab: &Lab, address: IpAddr) -> Result<()> {
+fn carries(lab: &Pair, address: IpAddr) -> Result<()> {
     let to = SocketAddr::new(address, 7000);
     let listener = lab.host_b.run(move || TcpListener::bind(to))?;
     let served = lab.host_b.spawn(move || -> Result<()> { Ok(listener.accept()?.0.write_all(b"through")?) });
@@ -136,8 +107,8 @@ fn two_hosts_with_empty_configurations_pair_by_one_ticket_and_carry_traffic_unde
     ensure!(used["used_by"] == lab.id_b.id.as_str() && used["used_at"].is_string(), "{used}");
     ensure!(lab.a.log().contains(&lab.id_b.id), "the log says who used it");
     // Both secrets are gone from the disk, and never were in a log.
-    until("the secrets go", || !(lab.tickets_of("a") + &lab.tickets_of("b")).contains("secret"))?;
-    ensure!(!lab.tickets_of("a").contains("p1") && lab.tickets_of("a").contains(&lab.id_b.id));
+    until("the secrets go", || !(tickets_of(&lab.a) + &tickets_of(&lab.b)).contains("secret"))?;
+    ensure!(!tickets_of(&lab.a).contains("p1") && tickets_of(&lab.a).contains(&lab.id_b.id));
     let body = &ticket["cryprq:".len()..];
     for log in [lab.a.log(), lab.b.log()] {
         ensure!(!log.contains(body), "a ticket in the log");

@@ -7,14 +7,14 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use cryprq_tests::lab::{Daemon, Identity, until};
 
-use super::{host, state_of};
+use super::host;
 
 /// Somebody who is not root.
 const OTHER: u32 = 12345;
 
 /// A daemon with a peer in its state folder and every file that it writes.
 fn settled() -> Result<Option<(Daemon, tempfile::TempDir)>> {
-    let Some(host) = host()? else { return Ok(None) };
+    let Some(host) = host() else { return Ok(None) };
     let folder = tempfile::tempdir()?;
     let mut daemon = Daemon::new(&host, folder.path().join("a"), &Identity::new(1)?, &[])?;
     daemon.start()?;
@@ -22,7 +22,7 @@ fn settled() -> Result<Option<(Daemon, tempfile::TempDir)>> {
     daemon.request(&format!(r#"{{"cmd":"peer_add","peer":"{peer}","name":"x"}}"#))?;
     daemon.request(r#"{"cmd":"down","peer":"x"}"#)?;
     ensure!(daemon.stop()?.success());
-    let state = state_of(&daemon);
+    let state = daemon.state();
     for (file, text) in
         [("node.toml", "version = 1\n"), ("addresses.toml", "version = 1\n"), ("tickets.toml", "version = 1\n")]
     {
@@ -73,7 +73,7 @@ fn no_link(path: &Path) -> std::io::Result<()> {
 #[test]
 fn attack_18_state_that_others_can_read_or_replace_refuses_the_start() -> Result<()> {
     let Some((mut daemon, _folder)) = settled()? else { return Ok(()) };
-    let state = state_of(&daemon);
+    let state = daemon.state();
     for file in FILES.map(|file| state.join(file)) {
         for loose in [0o644, 0o640, 0o620] {
             refused(&daemon, &file, "chmod go=", mode(loose), mode(0o600))?;
@@ -110,7 +110,7 @@ fn attack_18_a_configuration_that_others_can_change_refuses_the_start_and_a_relo
 #[test]
 fn attack_14_state_of_another_version_refuses_the_start_and_is_left_as_it_is() -> Result<()> {
     let Some((daemon, _folder)) = settled()? else { return Ok(()) };
-    let state = state_of(&daemon);
+    let state = daemon.state();
     for file in FILES.into_iter().filter(|file| file.ends_with(".toml")) {
         let path = state.join(file);
         let good = fs::read(&path)?;
@@ -132,7 +132,7 @@ fn attack_14_state_of_another_version_refuses_the_start_and_is_left_as_it_is() -
 fn attack_14_an_old_table_of_peers_that_is_put_back_while_the_daemon_runs_is_not_believed() -> Result<()> {
     let Some((mut daemon, _folder)) = settled()? else { return Ok(()) };
     daemon.start()?;
-    let path = state_of(&daemon).join("peers.toml");
+    let path = daemon.state().join("peers.toml");
     let old = fs::read(&path)?;
     daemon.request(r#"{"cmd":"peer_remove","peer":"x"}"#)?;
     os::files::write_atomically(&path, &old)?;
@@ -149,7 +149,7 @@ fn attack_14_an_old_table_of_peers_that_is_put_back_while_the_daemon_runs_is_not
 #[test]
 fn damage_to_what_is_needed_refuses_the_start_and_to_the_rest_is_told() -> Result<()> {
     let Some((mut daemon, _folder)) = settled()? else { return Ok(()) };
-    let state = state_of(&daemon);
+    let state = daemon.state();
     for file in ["peers.toml", "node.toml", "tickets.toml", "identity.key"] {
         let path = state.join(file);
         let good = fs::read(&path)?;

@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 use cryprq_tests::lab::until;
 use nix::sys::signal::Signal;
 
-use super::{configure, friends};
+use super::friends;
 
 #[test]
 fn lines_from_info_on_name_no_address_no_key_and_nobody() -> Result<()> {
@@ -20,7 +20,7 @@ fn lines_from_info_on_name_no_address_no_key_and_nobody() -> Result<()> {
     pair.host_b.set_wire(true)?;
     pair.b.start()?;
     pair.b.wait_connected()?;
-    configure(&pair.a, "[[peer]]\nid = \"nobody\"\nname = \"someone\"\n")?;
+    pair.a.configure("[[peer]]\nid = \"nobody\"\nname = \"someone\"\n")?;
     pair.a.signal(Signal::SIGHUP)?;
     until("it is refused", || pair.a.health().is_ok_and(|codes| codes.contains(&"config_refused".into())))?;
     ensure!(pair.a.stop()?.success());

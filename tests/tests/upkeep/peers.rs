@@ -4,10 +4,10 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use cryprq_tests::lab::{Daemon, Host, ping, until};
+use cryprq_tests::lab::{Daemon, Host, Pair, ping, until};
 use serde_json::json;
 
-use super::{B_QUIC, Pair, configure, strangers};
+use super::{B_QUIC, strangers};
 
 const PSK: [u8; 32] = *b"a secret that no other test uses";
 
@@ -126,7 +126,7 @@ fn another_own_address_is_on_the_interface_at_once() -> Result<()> {
         &pair.b,
         &json!({"cmd": "peer_set", "peer": "a", "allowed_ips": ["10.86.200.1/32", format!("{}/128", pair.id_a.ipv6)]}),
     )?;
-    configure(&pair.a, "[network]\naddress = \"10.86.200.1\"\n")?;
+    pair.a.configure("[network]\naddress = \"10.86.200.1\"\n")?;
     let reply = pair.a.ask("reload")?;
     ensure!(reply["changed"] == json!(["network.address"]), "{reply}");
     ensure!(has("10.86.200.1")? && !has(&old)?);
@@ -145,7 +145,7 @@ fn an_address_where_a_peer_was_reached_is_tried_first_after_a_restart() -> Resul
     // The administrator's address is wrong from now on; what was good once is still known.
     done(&pair.a, &json!({"cmd": "peer_set", "peer": "b", "addresses": ["/ip4/192.0.2.77/udp/41820/quic-v1"]}))?;
     ensure!(pair.a.stop()?.success());
-    let kept = std::fs::read_to_string(super::state_of(&pair.a).join("addresses.toml"))?;
+    let kept = std::fs::read_to_string(pair.a.state().join("addresses.toml"))?;
     ensure!(kept.contains("192.0.2.2/udp/41820"), "{kept}");
     pair.a.start()?;
     pair.a.wait_connected()

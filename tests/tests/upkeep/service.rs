@@ -7,11 +7,11 @@ use anyhow::{Context, Result, ensure};
 use cryprq_tests::lab::{Daemon, Identity, until};
 use nix::sys::signal::Signal;
 
-use super::{configure, host};
+use super::host;
 
 #[test]
 fn the_service_manager_hears_of_each_step_and_that_the_daemon_lives() -> Result<()> {
-    let Some(host) = host()? else { return Ok(()) };
+    let Some(host) = host() else { return Ok(()) };
     let folder = tempfile::tempdir()?;
     let socket = UnixDatagram::bind(folder.path().join("notify"))?;
     socket.set_read_timeout(Some(Duration::from_secs(20)))?;
@@ -37,7 +37,7 @@ fn the_service_manager_hears_of_each_step_and_that_the_daemon_lives() -> Result<
         ensure!(hear()? == "WATCHDOG=1");
     }
     for more in ["", "nonsense = 1\n"] {
-        configure(&daemon, more)?;
+        daemon.configure(more)?;
         daemon.signal(Signal::SIGHUP)?;
         let reloading = next()?;
         ensure!(reloading.starts_with("RELOADING=1\nMONOTONIC_USEC="), "{reloading}");
@@ -51,7 +51,7 @@ fn the_service_manager_hears_of_each_step_and_that_the_daemon_lives() -> Result<
 
 #[test]
 fn lines_for_the_journal_carry_their_priority() -> Result<()> {
-    let Some(host) = host()? else { return Ok(()) };
+    let Some(host) = host() else { return Ok(()) };
     let folder = tempfile::tempdir()?;
     let daemon = Daemon::new(&host, folder.path().join("a"), &Identity::new(1)?, &[])?;
     let mut daemon = daemon.env("JOURNAL_STREAM", "8:1234");

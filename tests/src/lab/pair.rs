@@ -1,0 +1,60 @@
+//! Two hosts with a cable between them, each with a daemon.
+
+use super::{Daemon, Host, Identity, Peering, join};
+
+/// Two joined hosts, A and B. Dropped, they are gone with all that their daemons wrote.
+pub struct Pair {
+    /// A's daemon.
+    pub a: Daemon,
+    /// B's.
+    pub b: Daemon,
+    /// 192.0.2.1.
+    pub host_a: Host,
+    /// 192.0.2.2.
+    pub host_b: Host,
+    /// Who A is: [`Identity::new`] of 1.
+    pub id_a: Identity,
+    /// Who B is: [`Identity::new`] of 2.
+    pub id_b: Identity,
+    /// Holds a folder for each daemon.
+    pub folder: tempfile::TempDir,
+}
+
+impl Pair {
+    /// Daemons with these peers; nothing is started yet. `None`, with a line that says why, where a machine has no hosts for
+    /// `whom`.
+    ///
+    /// # Errors
+    /// When a folder cannot be written, the kernel refuses the cable, or the daemon was not built.
+    pub fn new(whom: &str, peers_of_a: &[Peering<'_>], peers_of_b: &[Peering<'_>]) -> anyhow::Result<Option<Self>> {
+        let Some([host_a, host_b]) = Host::several(whom) else { return Ok(None) };
+        join(&host_a, &host_b)?;
+        let folder = tempfile::tempdir()?;
+        let (id_a, id_b) = (Identity::new(1)?, Identity::new(2)?);
+        let a = Daemon::new(&host_a, folder.path().join("a"), &id_a, peers_of_a)?;
+        let b = Daemon::new(&host_b, folder.path().join("b"), &id_b, peers_of_b)?;
+        Ok(Some(Self { a, b, host_a, host_b, id_a, id_b, folder }))
+    }
+
+    /// Daemons that are each other's peers, `a` and `b`, and dial these addresses.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn of_peers(whom: &str, a_dials: &[&str], b_dials: &[&str]) -> anyhow::Result<Option<Self>> {
+        let (id_a, id_b) = (Identity::new(1)?, Identity::new(2)?);
+        let peers_of_a = [Peering { peer: &id_b, name: "b", addresses: a_dials }];
+        let peers_of_b = [Peering { peer: &id_a, name: "a", addresses: b_dials }];
+        Self::new(whom, &peers_of_a, &peers_of_b)
+    }
+
+    /// Starts both daemons, A first, and waits for their tunnel.
+    ///
+    /// # Errors
+    /// When a daemon does not start, or there is no tunnel in time.
+    pub fn connect(&mut self) -> anyhow::Result<()> {
+        self.a.start()?;
+        self.b.start()?;
+        self.a.wait_connected()?;
+        self.b.wait_connected()
+    }
+}

@@ -282,12 +282,12 @@ fn early_address() {
         paths.handle(Time::ZERO, input);
         let outputs: Vec<_> = std::iter::from_fn(|| paths.poll_output()).collect();
         let probes = outputs.iter().filter_map(|output| match output {
-            Output::Probe { token, to } => Some((*token, to.remote)),
-            Output::Use(_) | Output::Trust(_) | Output::CheckPath => None,
+            Output::Probe { token, to, size: None } => Some((*token, to.remote)),
+            Output::Probe { .. } | Output::Use(_) | Output::Mtu(_) | Output::Trust(_) | Output::CheckPath => None,
         });
         (paths.current(), probes.collect::<Vec<_>>())
     };
-    tell(path::Input::Live);
+    tell(path::Input::Live { mtu: 1420 });
     let (current, probes) = tell(path::Input::Connected { connection: ConnectionId(1), endpoint: endpoint(home) });
     assert_eq!((current, probes[0].1), (Path::Stream, home), "not even where its connection ends");
     assert_eq!(tell(path::Input::Acked { token: probes[0].0, from: endpoint(home) }).0, at_home);

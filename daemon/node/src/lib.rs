@@ -19,6 +19,7 @@ pub mod drops;
 pub mod epoch;
 pub mod frame;
 pub mod handshake;
+pub mod icmp;
 pub mod offload;
 pub mod packet;
 pub mod pairing;

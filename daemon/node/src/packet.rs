@@ -10,7 +10,9 @@ use crate::handshake::PaddingMode;
 mod layer4;
 
 pub use layer4::complete_checksum;
-pub(crate) use layer4::{Layer4, Protocol, complete_at, header_checksum, partial_checksum_fits, rebase_sum};
+pub(crate) use layer4::{
+    Layer4, Protocol, add_words, complete_at, fold, header_checksum, partial_checksum_fits, rebase_sum,
+};
 
 const IPV4_MIN_HEADER: usize = 20;
 const IPV6_HEADER: usize = 40;

@@ -44,6 +44,8 @@ faults! {
     ClockJumped => "clock_jumped",
     /// A peer refuses us, or has another PSK.
     PeerRefused => "peer_refused",
+    /// A peer's network path takes too short datagrams.
+    NarrowPath => "narrow_path",
     /// A peer may start without a chain only when an administrator accepts it.
     ChainResetNeeded => "chain_reset_needed",
     /// The group of the control socket does not exist.

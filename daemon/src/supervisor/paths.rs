@@ -1,12 +1,14 @@
 //! Which way each peer's frames go, and what the packet loops tell of it.
 
+use net::peer_id;
 use net::plane::News;
-use node::path::{Input as PathInput, Output as PathOutput, Path};
+use node::path::{Input as PathInput, LEAST_MTU, Output as PathOutput, Path};
 use node::router::PeerSlot;
 use node::tunnel::{Input, Report};
 use os::clock::boottime;
 
 use super::Supervisor;
+use super::health::Fault;
 
 impl Supervisor {
     /// Tells a peer's tunnel and its paths what a loop reported.
@@ -46,7 +48,8 @@ impl Supervisor {
         peer.paths.handle(boottime(), input);
         while let Some(output) = self.peers.get_mut(&slot).and_then(|peer| peer.paths.poll_output()) {
             match output {
-                PathOutput::Probe { token, to } => self.plane.send_probe_to(slot, token, to),
+                PathOutput::Probe { token, to, size } => self.plane.send_probe_to(slot, token, to, size),
+                PathOutput::Mtu(mtu) => self.plane.set_mtu(slot, mtu),
                 PathOutput::Trust(trust) => self.plane.set_trust(slot, trust),
                 PathOutput::CheckPath => self.feed(slot, Input::CheckPath).await,
                 PathOutput::Use(path) => {
@@ -60,5 +63,19 @@ impl Supervisor {
                 }
             }
         }
+        self.judge_path(slot);
+    }
+
+    fn judge_path(&mut self, slot: PeerSlot) {
+        let Some(peer) = self.peers.get(&slot) else { return };
+        let subject = peer_id::format(peer.config.key);
+        let Some(remote) = peer.paths.narrow() else { return self.health.clear(Fault::NarrowPath, &subject) };
+        let text = format!(
+            "datagrams to peer {} at {remote} may not have {LEAST_MTU} bytes inside, so its packets go by a stream",
+            peer.config.name
+        );
+        let hint =
+            "find the link on the way whose MTU is below 1340 (1360 with IPv6), or set network.mtu to what passes";
+        self.health.note(Fault::NarrowPath, &subject, text, hint);
     }
 }

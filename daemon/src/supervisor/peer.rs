@@ -160,7 +160,10 @@ impl Supervisor {
                 }
             }
             Output::SendEmpty => self.plane.send_empty(slot),
-            Output::SendProbe { token } => self.plane.send_probe(slot, token),
+            Output::SendProbe { token } => {
+                self.plane.send_probe(slot, token);
+                Box::pin(self.feed_paths(slot, PathInput::Sending)).await;
+            }
             Output::SendProbeAck { token, via } => self.plane.send_probe_ack(slot, token, via),
             Output::NeedConnection => self.net.dial_another(key).await,
             // A handshake follows on the control connection. That may be as dead as the path, which only its ping would
@@ -171,8 +174,8 @@ impl Supervisor {
             }
             Output::Event(event) => {
                 self.on_paired_event(key, &event).await;
-                if matches!(event, TunnelEvent::Rotated { .. }) {
-                    Box::pin(self.feed_paths(slot, PathInput::Live)).await;
+                if let TunnelEvent::Rotated { mtu, .. } = event {
+                    Box::pin(self.feed_paths(slot, PathInput::Live { mtu })).await;
                 }
                 self.on_event(slot, event);
             }
@@ -263,7 +266,8 @@ impl Supervisor {
     /// Forgets what was wrong with a peer that is gone.
     pub(super) fn absolve(&mut self, key: PeerKey) {
         let subject = peer_id::format(key);
-        self.health.clear(Fault::PeerRefused, &subject);
-        self.health.clear(Fault::ChainResetNeeded, &subject);
+        for fault in [Fault::PeerRefused, Fault::ChainResetNeeded, Fault::NarrowPath] {
+            self.health.clear(fault, &subject);
+        }
     }
 }

@@ -45,11 +45,11 @@ pub(super) fn peer_status(peer: &Peer) -> PeerStatus {
             address.map(|address| (if relay_of(address).is_some() { "relay" } else { "stream" }, address.to_string()))
         }
     };
-    let path = epoch.zip(path).map(|(epoch, (kind, address))| PathStatus {
+    let path = epoch.and(path).map(|(kind, address)| PathStatus {
         kind: kind.into(),
         address,
         rtt_ms: round_trip.map(|time| time.as_secs_f64() * 1000.0),
-        mtu: epoch.mtu,
+        mtu: peer.paths.mtu(),
     });
     let (rx_bps, tx_bps) = peer.rates.bps(now, peer.carried());
     PeerStatus {

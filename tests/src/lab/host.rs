@@ -160,6 +160,17 @@ impl Host {
         })
     }
 
+    /// Has the outer link take packets of so many bytes.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn set_wire_mtu(&self, mtu: u16) -> anyhow::Result<()> {
+        self.network(async move |network| {
+            let index = network.index_of(WIRE).await?.context("no outer link")?;
+            Ok(network.set_up(index, mtu).await?)
+        })
+    }
+
     /// All interfaces, addresses and routes of the host, as the kernel tells them, sorted; but for link-local addresses,
     /// which it gives by itself and in its own time.
     ///

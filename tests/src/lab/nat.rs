@@ -108,6 +108,14 @@ impl Router {
         self.host.firewall(&self.rules(nat))?.context("no nft")
     }
 
+    /// Has its link to the internet take packets of so many bytes.
+    ///
+    /// # Errors
+    /// What the kernel refuses.
+    pub fn set_wire_mtu(&self, mtu: u16) -> anyhow::Result<()> {
+        self.host.set_wire_mtu(mtu)
+    }
+
     /// Nothing unasked comes in, neither to the hosts nor to the router itself: an early packet for it would take the
     /// mapping that a host's answer needs.
     fn rules(&self, nat: Nat) -> String {

@@ -1,6 +1,7 @@
 //! Hosts behind routers find each other: by a relay, and from host to host where the routers allow it.
 
 mod direct;
+mod narrow;
 mod reach;
 mod relayed;
 mod strangers;
@@ -25,7 +26,7 @@ struct Scene {
     host_a: Host,
     host_b: Host,
     ids: Ids,
-    _routers: [Router; 2],
+    routers: [Router; 2],
     _internet: Internet,
     _folder: tempfile::TempDir,
 }
@@ -65,7 +66,7 @@ impl Scene {
         let b = Daemon::new(&host_b, folder.path().join("b"), &ids.b, &b_knows)?;
         let used = at_relay.map(|address| format!("{address}/p2p/{}", ids.relay.id));
         b.configure(&format!("[relay]\nuse = {:?}\n", &used[..1]))?;
-        Ok(Self { relay, a, b, host_a, host_b, ids, _routers: routers, _internet: internet, _folder: folder })
+        Ok(Self { relay, a, b, host_a, host_b, ids, routers, _internet: internet, _folder: folder })
     }
 
     fn start(&mut self) -> Result<()> {

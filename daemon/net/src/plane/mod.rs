@@ -51,6 +51,14 @@ pub trait PacketSource: Send {
     /// # Errors
     /// `Interrupted` when the plane stops; anything else is tried again after a pause.
     fn read_batch(&mut self, batch: &mut PacketBatch) -> io::Result<()>;
+
+    /// Sends a packet back to where packets come from: an error message about one of them.
+    ///
+    /// # Errors
+    /// The packet is lost.
+    fn answer(&mut self, _packet: &[u8]) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
 }
 
 /// Where inner packets go.
@@ -78,6 +86,10 @@ pub trait PacketSink: Send {
 impl PacketSource for Tun {
     fn read_batch(&mut self, batch: &mut PacketBatch) -> io::Result<()> {
         Tun::read_batch(self, batch)
+    }
+
+    fn answer(&mut self, packet: &[u8]) -> io::Result<()> {
+        Tun::write(self, packet)
     }
 }
 
@@ -232,6 +244,7 @@ impl Plane {
         let (drops, clock, stop) = (&self.drops, self.clock, Arc::new(AtomicBool::new(false)));
         let up = up::Up {
             source,
+            told_at: None,
             stop: Arc::clone(&stop),
             tables: Arc::clone(&self.tables),
             reports: Arc::clone(&self.reports),
@@ -291,6 +304,12 @@ impl Plane {
         DatagramCarrier::new(Arc::clone(&self.sockets), endpoint, Arc::clone(&peer.stats))
     }
 
+    /// Says how long a peer's packets may be on the way that its frames go, in bytes; longer ones are sent back to where
+    /// they came from with that (`node::icmp`).
+    pub fn set_mtu(&self, slot: PeerSlot, mtu: u16) {
+        self.tables.set_mtu(slot, mtu);
+    }
+
     /// Says where a peer's datagrams are expected to come from.
     pub fn set_trust(&self, slot: PeerSlot, trust: Trust) {
         let _ = self.commands.send(Command::Trust(slot, trust));
@@ -341,10 +360,14 @@ impl Plane {
         self.send_one(slot, |sealer, now, out| sealer.seal_probe(now, token, out), PeerPlane::send);
     }
 
-    /// Sends a probe with the peer's current key to an endpoint.
-    pub fn send_probe_to(&self, slot: PeerSlot, token: [u8; 8], to: Endpoint) {
+    /// Sends a probe with the peer's current key to an endpoint, as long as a packet of `size` bytes where one is given.
+    pub fn send_probe_to(&self, slot: PeerSlot, token: [u8; 8], to: Endpoint, size: Option<u16>) {
         let send = |peer: &PeerPlane, frames: &FrameBatch| self.datagrams(peer, to).send(frames);
-        self.send_one(slot, |sealer, now, out| sealer.seal_probe(now, token, out), send);
+        let seal = |sealer: &Sealer, now, out: &mut FrameBatch| match size {
+            None => sealer.seal_probe(now, token, out),
+            Some(size) => sealer.seal_long_probe(now, token, size.into(), out),
+        };
+        self.send_one(slot, seal, send);
     }
 
     /// Answers a probe with the peer's current key, the way that it came.

@@ -1,7 +1,7 @@
 //! What the loops look up: snapshots that are swapped as a whole, read once a batch without a lock.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -28,6 +28,8 @@ pub struct PeerPlane {
     stream: Arc<dyn Carrier>,
     /// What carries them otherwise.
     datagrams: ArcSwapOption<DatagramCarrier>,
+    /// The longest inner packet that passes the way that frames go, in bytes.
+    mtu: AtomicU16,
     /// What was carried and lost.
     pub stats: Arc<PeerStats>,
 }
@@ -118,7 +120,7 @@ impl Tables {
 
     pub(super) fn add_peer(&self, slot: PeerSlot, stream: Arc<dyn Carrier>, stats: Arc<PeerStats>) {
         let (sealer, datagrams) = (ArcSwapOption::empty(), ArcSwapOption::empty());
-        let peer = Arc::new(PeerPlane { sealer, stream, datagrams, stats });
+        let peer = Arc::new(PeerPlane { sealer, stream, datagrams, mtu: AtomicU16::new(u16::MAX), stats });
         self.peers.rcu(|peers| {
             let mut peers = BTreeMap::clone(peers);
             peers.insert(slot, Arc::clone(&peer));
@@ -146,7 +148,19 @@ impl Tables {
 
     pub(super) fn set_sealer(&self, slot: PeerSlot, sealer: Option<Arc<Sealer>>) {
         if let Some(peer) = self.peer(slot) {
+            if let Some(sealer) = &sealer {
+                sealer.set_path_mtu(peer.mtu.load(Ordering::Relaxed).into());
+            }
             peer.sealer.store(sealer);
+        }
+    }
+
+    pub(super) fn set_mtu(&self, slot: PeerSlot, mtu: u16) {
+        if let Some(peer) = self.peer(slot) {
+            peer.mtu.store(mtu, Ordering::Relaxed);
+            if let Some(sealer) = &*peer.sealer.load() {
+                sealer.set_path_mtu(mtu.into());
+            }
         }
     }
 }

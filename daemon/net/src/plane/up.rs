@@ -8,6 +8,7 @@ use std::time::Duration;
 use node::drops::{DropCounters, DropReason};
 use node::epoch::{Outgoing, Sealed, Sealer};
 use node::frame::FrameBatch;
+use node::icmp;
 use node::offload::{Segmentation, SuperPacket, VnetHeader};
 use node::router::PeerSlot;
 use node::time::Time;
@@ -21,9 +22,13 @@ use super::{PacketSource, PeerPlane};
 const FRAMES: usize = 512 * 1024;
 /// The pause after the device failed, so that a device that is gone does not make the loop spin.
 const PAUSE: Duration = Duration::from_millis(500);
+/// At most one packet is answered in this time: a sender that does not listen is not worth more.
+const BETWEEN_ANSWERS: Duration = Duration::from_millis(1);
 
 pub(super) struct Up {
     pub(super) source: Box<dyn PacketSource>,
+    /// When a sender was last told that its packet is too long.
+    pub(super) told_at: Option<Time>,
     /// Whether the loop is to end; a device that fails may not tell that it was woken.
     pub(super) stop: Arc<AtomicBool>,
     pub(super) tables: Arc<Tables>,
@@ -57,7 +62,7 @@ impl Up {
     }
 
     /// Neighbours for the same peer are sealed into one batch.
-    fn send(&self, batch: &mut PacketBatch, frames: &mut FrameBatch) {
+    fn send(&mut self, batch: &mut PacketBatch, frames: &mut FrameBatch) {
         let (router, peers, now) = (self.tables.router(), self.tables.peers(), (self.clock)());
         let mut current: Option<(PeerSlot, Sending<'_>)> = None;
         for (vnet, packet) in batch.iter_mut() {
@@ -83,6 +88,10 @@ impl Up {
                 && let Err(reason) = sending.seal(&vnet, packet, frames)
             {
                 sending.peer.stats.drops().count(reason);
+                if reason == DropReason::OutTooLong {
+                    let mtu = sending.sealer.mtu();
+                    answer_too_long(&mut *self.source, &mut self.told_at, now, packet, mtu);
+                }
             }
         }
         if let Some((slot, sending)) = current {
@@ -105,6 +114,20 @@ impl Up {
             peer.stats.count_tx(packets, bytes);
             self.reports.tunnel(slot, Report::Sent { at: now, traffic: Traffic::Content });
         }
+    }
+}
+
+/// Tells the sender of a packet that is too long which MTU there is; so does the kernel for a link.
+fn answer_too_long(source: &mut dyn PacketSource, told_at: &mut Option<Time>, now: Time, packet: &[u8], mtu: usize) {
+    if told_at.is_some_and(|at| now < at + BETWEEN_ANSWERS) {
+        return;
+    }
+    let mut message = [0; icmp::MAX_MESSAGE];
+    let mtu = u16::try_from(mtu).unwrap_or(u16::MAX);
+    if let Some(length) = icmp::too_big(packet, mtu, &mut message) {
+        *told_at = Some(now);
+        // One that is lost is told again with the next packet.
+        let _ = source.answer(&message[..length]);
     }
 }
 
@@ -131,10 +154,15 @@ impl<'p> Sending<'p> {
     /// Seals one packet, or all that a super-packet stands for. A full batch is sent first.
     fn seal(&mut self, vnet: &VnetHeader, packet: &mut [u8], frames: &mut FrameBatch) -> Result<(), DropReason> {
         let drops = self.peer.stats.drops();
+        let mtu = self.sealer.mtu();
         let checksum = match vnet.segmentation {
+            Segmentation::None if packet.len() > mtu => return Err(DropReason::OutTooLong),
             Segmentation::None => self.sealer.finish_checksum(vnet, packet)?,
             Segmentation::TcpV4 | Segmentation::TcpV6 | Segmentation::Udp | Segmentation::Unknown(_) => {
                 let cut = SuperPacket::read(vnet, packet)?;
+                if cut.longest() > mtu {
+                    return Err(DropReason::OutTooLong);
+                }
                 return self
                     .seal_whole(frames, |sealer, now, frames| sealer.seal_super(now, packet, &cut, frames, drops));
             }

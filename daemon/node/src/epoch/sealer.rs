@@ -1,7 +1,7 @@
 //! Sealing: the sending half of an epoch.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use super::{Aead, AwsLcAead, Cipher, EpochId, EpochState, Limits};
 use crate::drops::{DropCounters, DropReason};
@@ -42,7 +42,9 @@ pub struct Sealer {
     derived_at: Time,
     limits: Limits,
     padding: PaddingMode,
-    mtu: usize,
+    tunnel_mtu: usize,
+    /// The smaller of the tunnel's and the path's.
+    mtu: AtomicUsize,
     partial_checksums: bool,
     cipher: Cipher,
     state: Arc<EpochState>,
@@ -66,7 +68,8 @@ impl Sealer {
             derived_at,
             limits,
             padding: negotiated.padding,
-            mtu: negotiated.mtu.into(),
+            tunnel_mtu: negotiated.mtu.into(),
+            mtu: AtomicUsize::new(negotiated.mtu.into()),
             partial_checksums: negotiated.partial_checksums,
             cipher: negotiated.cipher,
             state,
@@ -89,8 +92,14 @@ impl Sealer {
     }
 
     /// The longest inner packet, in bytes.
-    pub const fn mtu(&self) -> usize {
-        self.mtu
+    pub fn mtu(&self) -> usize {
+        self.mtu.load(Ordering::Relaxed)
+    }
+
+    /// Keeps inner packets and their padding to what the path takes, in bytes, as far as that is less than the tunnel's
+    /// MTU.
+    pub fn set_path_mtu(&self, mtu: usize) {
+        self.mtu.store(mtu.min(self.tunnel_mtu), Ordering::Relaxed);
     }
 
     /// Finishes what the kernel left to do on a plain packet's checksum, as far as the peer's kernel cannot.
@@ -119,19 +128,19 @@ impl Sealer {
         out: &mut FrameBatch,
         drops: &DropCounters,
     ) -> Result<Sealed, DropReason> {
-        let before = out.bytes();
+        let (before, mtu) = (out.bytes(), self.mtu());
         let mut counter = self.reserve(now, packets.len())?;
         let mut sealed = Sealed::default();
         for outgoing in packets {
             let length = outgoing.packet.len();
             let partial = outgoing.checksum == Checksum::Partial;
-            if length > self.mtu || length == 0 || (partial && !self.partial_checksums) {
-                let reason = if length > self.mtu { DropReason::OutTooLong } else { DropReason::OutMalformed };
+            if length > mtu || length == 0 || (partial && !self.partial_checksums) {
+                let reason = if length > mtu { DropReason::OutTooLong } else { DropReason::OutMalformed };
                 drops.count(reason);
                 sealed.taken += 1;
                 continue;
             }
-            let text_length = padded_length(length, self.padding, self.mtu);
+            let text_length = padded_length(length, self.padding, mtu);
             let Some(frame) = out.push(text_length + OVERHEAD) else { break };
             self.seal_frame(frame, FrameType::Data, counter, length, |inner| {
                 inner.copy_from_slice(outgoing.packet);
@@ -162,9 +171,9 @@ impl Sealer {
         out: &mut FrameBatch,
         drops: &DropCounters,
     ) -> Result<Sealed, DropReason> {
-        let (count, longest) = (cut.count(), cut.longest());
-        let fits = longest <= self.mtu;
-        if !fits || !out.has_room(count * (padded_length(longest, self.padding, self.mtu) + OVERHEAD)) {
+        let (count, longest, mtu) = (cut.count(), cut.longest(), self.mtu());
+        let fits = longest <= mtu;
+        if !fits || !out.has_room(count * (padded_length(longest, self.padding, mtu) + OVERHEAD)) {
             if fits && !out.is_empty() {
                 return Ok(Sealed::default());
             }
@@ -176,7 +185,7 @@ impl Sealer {
         let mut sealed = Sealed { taken: 1, ..Sealed::default() };
         for (counter, number) in (first..).zip(0..count) {
             let length = cut.length_of(number);
-            let text_length = padded_length(length, self.padding, self.mtu);
+            let text_length = padded_length(length, self.padding, mtu);
             let Some(frame) = out.push(text_length + OVERHEAD) else { break };
             self.seal_frame(frame, FrameType::Data, counter, length, |inner| {
                 cut.write(packet, number, checksum, inner);
@@ -194,7 +203,7 @@ impl Sealer {
     /// # Errors
     /// [`DropReason::OutKeyExpired`]; [`DropReason::OutQueueFull`] when `out` is full.
     pub fn seal_empty(&self, now: Time, out: &mut FrameBatch) -> Result<(), DropReason> {
-        self.seal_one(now, FrameType::Data, &[], padded_length(16, self.padding, self.mtu), out)
+        self.seal_one(now, FrameType::Data, &[], padded_length(16, self.padding, self.mtu()), out)
     }
 
     /// Seals a probe, unpadded.
@@ -203,6 +212,20 @@ impl Sealer {
     /// As [`Self::seal_empty`].
     pub fn seal_probe(&self, now: Time, token: [u8; 8], out: &mut FrameBatch) -> Result<(), DropReason> {
         self.seal_one(now, FrameType::Probe, &token, token.len(), out)
+    }
+
+    /// Seals a probe as long as a packet of `length` bytes would be, to learn whether such packets pass.
+    ///
+    /// # Errors
+    /// As [`Self::seal_empty`].
+    pub fn seal_long_probe(
+        &self,
+        now: Time,
+        token: [u8; 8],
+        length: usize,
+        out: &mut FrameBatch,
+    ) -> Result<(), DropReason> {
+        self.seal_one(now, FrameType::Probe, &token, length.max(token.len()), out)
     }
 
     /// Seals the answer to a probe, unpadded and so never larger than the probe.

@@ -124,13 +124,15 @@ pub(crate) fn header_checksum(header: &[u8]) -> u16 {
     !fold(add_words(0, header))
 }
 
-pub(super) fn add_words(start: u64, bytes: &[u8]) -> u64 {
+/// Adds bytes as words of 16 bits (RFC 1071).
+pub(crate) fn add_words(start: u64, bytes: &[u8]) -> u64 {
     let mut words = bytes.chunks_exact(2);
     let sum = words.by_ref().fold(start, |sum, w| sum + u64::from(u16::from_be_bytes([w[0], w[1]])));
     words.remainder().first().map_or(sum, |&last| sum + (u64::from(last) << 8))
 }
 
-pub(super) fn fold(mut sum: u64) -> u16 {
+/// Folds such a sum to 16 bits.
+pub(crate) fn fold(mut sum: u64) -> u16 {
     while sum > 0xffff {
         sum = (sum & 0xffff) + (sum >> 16);
     }

@@ -41,7 +41,10 @@ pub enum Input {
     /// The deadline came.
     Timeout,
     /// There are keys that the peer is known to hold.
-    Live,
+    Live {
+        /// The tunnel's MTU, in bytes.
+        mtu: u16,
+    },
     /// There are none any more.
     NotLive,
     /// A direct connection stands, whose datagrams end there.
@@ -81,6 +84,8 @@ pub enum Input {
     },
     /// The tunnel says that what we send is not answered.
     Dead,
+    /// Packets are being sent, and the tunnel has the way probed that they go.
+    Sending,
     /// Addresses or routes of this host changed: what was tried in vain is tried anew.
     NetworkChanged,
 }
@@ -94,7 +99,11 @@ pub enum Output {
         token: [u8; 8],
         /// Where to.
         to: Endpoint,
+        /// Padded as an inner packet of so many bytes would be; else as short as it can be.
+        size: Option<u16>,
     },
+    /// Keep inner packets to this length, in bytes, from now on.
+    Mtu(u16),
     /// Send frames this way from now on, and tell the tunnel.
     Use(Path),
     /// Give this to the receiving loop.

@@ -7,18 +7,22 @@
 //! the frames there. When what goes out is not answered any more, they go back to the stream, and it tries again.
 
 mod io;
+mod mtu;
 mod proposal;
 mod trial;
 
 pub use io::{Endpoint, Input, Output, Path};
+pub use mtu::LEAST as LEAST_MTU;
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::crypto::RandomSource;
 use crate::receiver::Trust;
 use crate::time::Time;
 use crate::tunnel::ConnectionId;
+use mtu::PathMtu;
 use proposal::{Cancelled, Proposal};
 use trial::Trial;
 
@@ -33,6 +37,13 @@ pub struct Paths {
     /// Whether there are keys to send with.
     live: bool,
     current: Path,
+    tunnel_mtu: u16,
+    /// Of the endpoint in use.
+    mtu: Option<PathMtu>,
+    /// What was last said of it.
+    told_mtu: u16,
+    /// Endpoints that take no packet of the least MTU, and until when they are left alone.
+    narrow: Vec<(SocketAddr, Time)>,
     /// Where direct connections end, the newest last.
     connected: Vec<(ConnectionId, Endpoint)>,
     /// Endpoints that answered, with the time until which they are worth a try; the newest last.
@@ -55,6 +66,10 @@ impl Paths {
             random,
             live: false,
             current: Path::Stream,
+            tunnel_mtu: LEAST_MTU,
+            mtu: None,
+            told_mtu: LEAST_MTU,
+            narrow: Vec::new(),
             connected: Vec::new(),
             remembered: Vec::new(),
             trials: Vec::new(),
@@ -81,7 +96,7 @@ impl Paths {
     pub fn handle(&mut self, now: Time, input: Input) {
         match input {
             Input::Timeout => {}
-            Input::Live => self.on_live(),
+            Input::Live { mtu } => self.on_live(now, mtu),
             Input::NotLive => self.on_not_live(),
             Input::Connected { connection, endpoint } => {
                 self.connected.retain(|(known, _)| *known != connection);
@@ -95,7 +110,11 @@ impl Paths {
             Input::Stayed => self.on_stayed(now),
             Input::Acked { token, from } => self.on_acked(now, token, from),
             Input::Dead => self.on_dead(now),
-            Input::NetworkChanged => self.trials.clear(),
+            Input::Sending => self.confirm_mtu(now),
+            Input::NetworkChanged => {
+                self.trials.clear();
+                self.narrow.clear();
+            }
         }
         self.settle(now);
     }
@@ -114,11 +133,17 @@ impl Paths {
     pub fn deadline(&self) -> Option<Time> {
         let trials = self.trials.iter().map(|trial| trial.next);
         let forget = self.remembered.iter().map(|&(_, until)| until);
-        trials.chain(forget).chain(self.proposal.as_ref().map(Proposal::expires)).min()
+        let forget = forget.chain(self.narrow.iter().map(|&(_, until)| until));
+        let mtu = self.mtu.as_ref().and_then(PathMtu::deadline);
+        trials.chain(forget).chain(self.proposal.as_ref().map(Proposal::expires)).chain(mtu).min()
     }
 
     /// A first epoch: nothing is known of where the peer is now, so frames begin on the stream.
-    fn on_live(&mut self) {
+    fn on_live(&mut self, now: Time, mtu: u16) {
+        if self.tunnel_mtu != mtu {
+            self.tunnel_mtu = mtu;
+            self.mtu = self.mtu.is_some().then(|| PathMtu::new(mtu, now));
+        }
         if !self.live {
             self.live = true;
             // The peer may have been restarted, and knows as little as we do.
@@ -144,6 +169,9 @@ impl Paths {
     }
 
     fn on_acked(&mut self, now: Time, token: [u8; 8], from: Endpoint) {
+        if self.mtu_acked(now, token, from) {
+            return;
+        }
         let tried = self.trials.iter().find(|trial| trial.is_answered_by(token, from)).map(|trial| trial.endpoint);
         let moved = self.proposal.as_ref().filter(|proposal| proposal.is_answered_by(token, from));
         if let Some(endpoint) = tried.or(moved.map(|proposal| proposal.endpoint)) {
@@ -162,6 +190,7 @@ impl Paths {
         }
         self.remembered.push((endpoint, now + REMEMBERED));
         self.set_trust(Trust { endpoint: Some(endpoint.remote), proposed: None });
+        self.mtu = Some(PathMtu::new(self.tunnel_mtu, now));
         self.use_path(Path::Datagrams(endpoint));
     }
 
@@ -176,6 +205,7 @@ impl Paths {
     fn leave(&mut self) {
         self.trials.clear();
         self.proposal = None;
+        self.mtu = None;
         self.set_trust(Trust::default());
         self.use_path(Path::Stream);
     }
@@ -203,15 +233,27 @@ impl Paths {
             });
         }
         self.remembered.retain(|&(_, until)| now < until);
+        self.narrow.retain(|&(_, until)| now < until);
         self.expire_proposal(now);
+        self.probe_mtu(now);
         self.try_endpoints(now);
     }
 
-    /// Fails only without randomness; then nothing is sent, as if it had been lost.
+    /// Whether datagrams to an address are worth a try.
+    fn is_wide(&self, remote: SocketAddr) -> bool {
+        !self.narrow.iter().any(|&(narrow, _)| narrow == remote)
+    }
+
+    /// Sends the shortest probe.
     fn probe(&mut self, to: Endpoint) -> Option<[u8; 8]> {
+        self.probe_of(to, None)
+    }
+
+    /// Sends a probe of a size. Fails only without randomness; then nothing is sent, as if it had been lost.
+    fn probe_of(&mut self, to: Endpoint, size: Option<u16>) -> Option<[u8; 8]> {
         let mut token = [0; 8];
         self.random.fill(&mut token).ok()?;
-        self.outputs.push_back(Output::Probe { token, to });
+        self.outputs.push_back(Output::Probe { token, to, size });
         Some(token)
     }
 }

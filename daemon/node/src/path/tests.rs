@@ -14,6 +14,8 @@ impl RandomSource for Counting {
 }
 
 const CONNECTION: ConnectionId = ConnectionId(1);
+const MTU: u16 = 1420;
+const LIVE: Input = Input::Live { mtu: MTU };
 const EPOCH: EpochId = EpochId(1);
 
 const fn ms(ms: u64) -> Time {
@@ -57,22 +59,60 @@ impl Paths {
 /// The one probe among these.
 fn probe(outputs: &[Output], to: Endpoint) -> [u8; 8] {
     let tokens = outputs.iter().filter_map(|output| match output {
-        Output::Probe { token, to: at } if *at == to => Some(*token),
-        Output::Probe { .. } | Output::Use(_) | Output::Trust(_) | Output::CheckPath => None,
+        Output::Probe { token, to: at, size: None } if *at == to => Some(*token),
+        Output::Probe { .. } | Output::Use(_) | Output::Mtu(_) | Output::Trust(_) | Output::CheckPath => None,
     });
     let [token] = tokens.collect::<Vec<_>>()[..] else { panic!("one probe to {to:?}: {outputs:?}") };
     token
 }
 
-/// Paths that send datagrams home.
-fn at_home() -> Paths {
+/// The probes among these that ask for the MTU, with their sizes.
+fn mtu_probes(outputs: &[Output]) -> Vec<([u8; 8], u16)> {
+    let sized = outputs.iter().filter_map(|output| match output {
+        Output::Probe { token, size: Some(size), .. } => Some((*token, *size)),
+        Output::Probe { .. } | Output::Use(_) | Output::Mtu(_) | Output::Trust(_) | Output::CheckPath => None,
+    });
+    sized.collect()
+}
+
+/// Paths that have just begun to send datagrams home, and what they sent then.
+fn arriving() -> (Paths, Vec<Output>) {
     let mut paths = paths();
-    paths.tell(0, Input::Live);
+    paths.tell(0, LIVE);
     let outputs = paths.tell(0, Input::Connected { connection: CONNECTION, endpoint: home() });
     let token = probe(&outputs, home());
-    paths.tell(10, Input::Acked { token, from: home() });
+    let outputs = paths.tell(10, Input::Acked { token, from: home() });
     assert_eq!(paths.current(), Path::Datagrams(home()));
+    (paths, outputs)
+}
+
+/// Paths that send datagrams home, where packets of the whole MTU pass.
+fn at_home() -> Paths {
+    let (mut paths, outputs) = arriving();
+    answer(&mut paths, 10, &outputs, MTU);
     paths
+}
+
+/// Answers the probes among these that a path of this MTU lets through; what is done then.
+fn answer(paths: &mut Paths, now: u64, outputs: &[Output], mtu: u16) -> Vec<Output> {
+    let passing = mtu_probes(outputs).into_iter().filter(|&(_, size)| size <= mtu);
+    passing.flat_map(|(token, _)| paths.tell(now, Input::Acked { token, from: home() })).collect()
+}
+
+/// Lets time pass on a path of this MTU; what packets are kept to, and since when.
+fn wait_on_a_path_of(mtu: u16, paths: &mut Paths, from: u64, until: u64) -> Vec<(u64, u16)> {
+    let mut told = Vec::new();
+    let mut now = from;
+    while let Some(next) = paths.deadline().map(|at| at.as_nanos() / 1_000_000).filter(|&at| at <= until) {
+        now = now.max(next);
+        let mut outputs = paths.tell(now, Input::Timeout);
+        outputs.extend(answer(paths, now, &outputs, mtu));
+        told.extend(outputs.iter().filter_map(|output| match output {
+            Output::Mtu(mtu) => Some((now, *mtu)),
+            Output::Probe { .. } | Output::Use(_) | Output::Trust(_) | Output::CheckPath => None,
+        }));
+    }
+    told
 }
 
 #[test]
@@ -80,19 +120,19 @@ fn an_answered_probe_moves_the_frames_to_datagrams_and_nothing_else_does() {
     let mut paths = paths();
     let connected = Input::Connected { connection: CONNECTION, endpoint: home() };
     assert_eq!(paths.tell(0, connected), [], "without keys there is nothing to probe with");
-    let token = probe(&paths.tell(5, Input::Live), home());
+    let token = probe(&paths.tell(5, LIVE), home());
     assert_eq!(paths.tell(6, Input::Acked { token: [0xff; 8], from: home() }), [], "not a token of ours");
     assert_eq!(paths.tell(7, Input::Acked { token, from: elsewhere() }), [], "not the address that was asked");
     let trust = Trust { endpoint: Some(home().remote), proposed: None };
-    let expected = [Output::Trust(trust), Output::Use(Path::Datagrams(home()))];
-    assert_eq!(paths.tell(8, Input::Acked { token, from: home() }), expected);
+    let entered = paths.tell(8, Input::Acked { token, from: home() });
+    assert_eq!(entered[..2], [Output::Trust(trust), Output::Use(Path::Datagrams(home()))]);
     assert_eq!(paths.tell(9, Input::Acked { token, from: home() }), [], "once");
 }
 
 #[test]
 fn an_endpoint_is_tried_with_growing_pauses_for_as_long_as_its_connection_stands() {
     let mut paths = paths();
-    paths.tell(0, Input::Live);
+    paths.tell(0, LIVE);
     paths.tell(0, Input::Connected { connection: CONNECTION, endpoint: home() });
     let times: Vec<u64> = paths.wait(0, 17_000).into_iter().map(|(at, _)| at).collect();
     assert_eq!(times, [200, 600, 1400, 3000, 6200, 11_200, 16_200]);
@@ -110,7 +150,7 @@ fn a_dead_path_leads_back_to_the_stream_and_forward_again_once_it_answers() {
     let tried = paths.wait(60_500, 72_000);
     let times: Vec<u64> = tried.iter().map(|&(at, _)| at).collect();
     assert_eq!(times, [61_000, 62_000, 64_000, 68_000], "though its connection is gone");
-    let Some(&(_, Output::Probe { token, to })) = tried.last() else { panic!() };
+    let Some(&(_, Output::Probe { token, to, size: None })) = tried.last() else { panic!() };
     paths.tell(72_010, Input::Acked { token, from: to });
     assert_eq!(paths.current(), Path::Datagrams(home()));
 }
@@ -128,11 +168,11 @@ fn an_endpoint_that_is_gone_for_good_is_forgotten() {
 fn new_keys_after_none_begin_on_the_stream() {
     let mut paths = at_home();
     assert_eq!(paths.tell(50, Input::NotLive), [], "nothing is sent now, whatever the path");
-    let outputs = paths.tell(60, Input::Live);
+    let outputs = paths.tell(60, LIVE);
     assert!(outputs.contains(&Output::Use(Path::Stream)) && paths.current() == Path::Stream);
     probe(&outputs, home());
     let mut rotated = at_home();
-    assert_eq!(rotated.tell(50, Input::Live), [], "a rotation changes no path");
+    assert_eq!(rotated.tell(50, LIVE), [], "a rotation changes no path");
 }
 
 #[test]
@@ -145,7 +185,8 @@ fn a_peer_that_moved_is_followed_when_it_answers_from_there() {
     assert_eq!(outputs[2..], [Output::Trust(trust)]);
     let moved = paths.tell(1040, Input::Acked { token, from: elsewhere() });
     let trust = Trust { endpoint: Some(elsewhere().remote), proposed: None };
-    assert_eq!(moved, [Output::Trust(trust), Output::Use(Path::Datagrams(elsewhere()))]);
+    assert_eq!(moved[..2], [Output::Trust(trust), Output::Use(Path::Datagrams(elsewhere()))]);
+    assert_eq!(mtu_probes(&moved).len(), 1, "another path may have another MTU");
 }
 
 #[test]
@@ -202,4 +243,121 @@ fn a_changed_network_is_tried_at_once() {
     paths.tell(1000, Input::Dead);
     paths.wait(1000, 40_000);
     probe(&paths.tell(41_000, Input::NetworkChanged), home());
+}
+
+#[test]
+fn the_mtu_of_the_tunnel_is_used_at_once_and_asked_for() {
+    let (mut paths, outputs) = arriving();
+    let [(token, size)] = mtu_probes(&outputs)[..] else { panic!("{outputs:?}") };
+    assert_eq!((paths.mtu(), size), (MTU, MTU));
+    assert_eq!(
+        paths.tell(20, Input::Acked { token, from: elsewhere() }),
+        [],
+        "an answer from elsewhere proves nothing"
+    );
+    paths.tell(30, Input::Acked { token, from: home() });
+    assert_eq!((paths.mtu(), mtu_probes(&paths.tell(1000, Input::Timeout))), (MTU, vec![]), "and never again unasked");
+}
+
+#[test]
+fn a_shorter_path_is_found_within_four_seconds_and_in_between_the_least_mtu_passes() {
+    for mtu in [1280, 1281, 1300, 1340, 1372, 1412, 1416, 1419] {
+        let (mut paths, _) = arriving();
+        let told = wait_on_a_path_of(mtu, &mut paths, 10, 5000);
+        assert_eq!(told[0].1, LEAST_MTU, "{told:?}");
+        assert!(told[0].0 <= 1510 && told.last().unwrap().0 <= 4010, "{told:?}");
+        assert!(paths.mtu() <= mtu && paths.mtu() + 4 >= mtu, "{mtu}: {}", paths.mtu());
+        assert_eq!(paths.current(), Path::Datagrams(home()));
+    }
+}
+
+#[test]
+fn a_probe_that_is_lost_by_chance_makes_no_path_shorter() {
+    let (mut paths, _) = arriving();
+    let mut lost = 0;
+    let mut now = 10;
+    while let Some(next) = paths.deadline().map(|at| at.as_nanos() / 1_000_000).filter(|&at| at <= 6000) {
+        now = now.max(next);
+        let outputs = paths.tell(now, Input::Timeout);
+        // Of each row that was not asked before one more is lost.
+        for (number, (token, size)) in mtu_probes(&outputs).into_iter().enumerate() {
+            if size <= 1372 && (number % 3 != 1 || now / 500 % 2 == 0) {
+                paths.tell(now, Input::Acked { token, from: home() });
+            } else if size <= 1372 {
+                lost += 1;
+            }
+        }
+    }
+    assert!(lost > 1 && (1368..=1372).contains(&paths.mtu()), "{lost}: {}", paths.mtu());
+}
+
+#[test]
+fn a_path_that_takes_less_than_the_least_mtu_is_left_for_the_stream_and_not_tried_for_long() {
+    let (mut paths, _) = arriving();
+    wait_on_a_path_of(1279, &mut paths, 10, 5000);
+    assert_eq!((paths.current(), paths.mtu()), (Path::Stream, MTU));
+    assert_eq!(paths.wait(5000, 500_000), [], "though short probes pass");
+    assert_eq!(paths.tell(500_000, Input::Moved { from: home(), epoch: EPOCH, counter: 7 }), []);
+    probe(&paths.tell(500_001, Input::NetworkChanged), home());
+}
+
+#[test]
+fn a_path_on_which_nothing_is_answered_is_not_taken_for_narrow() {
+    let (mut paths, _) = arriving();
+    for (now, output) in paths.wait(10, 60_000) {
+        assert!(matches!(output, Output::Probe { .. } | Output::Mtu(LEAST_MTU)), "{now}: {output:?}");
+    }
+    assert_eq!((paths.current(), paths.narrow()), (Path::Datagrams(home()), None), "the tunnel says when it is dead");
+    paths.tell(60_000, Input::Dead);
+    probe(&paths.tell(61_000, Input::Timeout), home());
+}
+
+#[test]
+fn a_tunnel_of_less_than_the_least_mtu_asks_for_its_own() {
+    let mut paths = paths();
+    paths.tell(0, Input::Live { mtu: 600 });
+    let outputs = paths.tell(0, Input::Connected { connection: CONNECTION, endpoint: home() });
+    let token = probe(&outputs, home());
+    paths.tell(10, Input::Acked { token, from: home() });
+    wait_on_a_path_of(599, &mut paths, 10, 10_000);
+    assert_eq!((paths.current(), paths.mtu()), (Path::Stream, 600));
+}
+
+#[test]
+fn a_path_that_becomes_shorter_is_noticed_while_packets_are_sent() {
+    let mut paths = at_home();
+    assert_eq!(paths.tell(4000, Input::Sending), [], "it was asked a moment ago");
+    let outputs = paths.tell(6000, Input::Sending);
+    assert_eq!(mtu_probes(&outputs).len(), 1);
+    answer(&mut paths, 6000, &outputs, MTU);
+    paths.tell(12_000, Input::Sending);
+    let told = wait_on_a_path_of(1350, &mut paths, 12_000, 20_000);
+    assert_eq!(told[0], (13_500, LEAST_MTU));
+    assert!((1346..=1350).contains(&paths.mtu()), "{told:?}");
+}
+
+#[test]
+fn a_path_that_becomes_longer_is_found_in_time_whether_or_not_packets_are_sent() {
+    for sending in [false, true] {
+        let (mut paths, _) = arriving();
+        wait_on_a_path_of(1300, &mut paths, 10, 5000);
+        let known = paths.mtu();
+        let mut told = Vec::new();
+        for now in (10_000..590_000).step_by(10_000).filter(|_| sending) {
+            let outputs = paths.tell(now, Input::Sending);
+            answer(&mut paths, now, &outputs, 1300);
+            told.extend(wait_on_a_path_of(1300, &mut paths, now, now + 9000));
+        }
+        assert_eq!((told, paths.mtu()), (vec![], known));
+        wait_on_a_path_of(MTU, &mut paths, 590_000, 610_000);
+        assert_eq!(paths.mtu(), MTU);
+    }
+}
+
+#[test]
+fn where_a_longer_mtu_is_tried_in_vain_packets_are_kept_to_the_known_one_meanwhile() {
+    let (mut paths, _) = arriving();
+    wait_on_a_path_of(1300, &mut paths, 10, 5000);
+    let told = wait_on_a_path_of(1300, &mut paths, 5000, 620_000);
+    assert!(told.iter().all(|&(_, mtu)| mtu >= 1296), "{told:?}");
 }

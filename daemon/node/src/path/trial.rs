@@ -47,7 +47,8 @@ impl Paths {
         }
         let connected = self.connected.iter().map(|&(_, endpoint)| endpoint);
         let remembered = self.remembered.iter().map(|&(endpoint, _)| endpoint);
-        let worth: Vec<Endpoint> = connected.chain(remembered).collect();
+        let worth = connected.chain(remembered).filter(|endpoint| self.is_wide(endpoint.remote));
+        let worth: Vec<Endpoint> = worth.collect();
         self.trials.retain(|trial| worth.iter().any(|endpoint| endpoint.remote == trial.endpoint.remote));
         for endpoint in worth {
             if !self.trials.iter().any(|trial| trial.endpoint.remote == endpoint.remote) {

@@ -43,6 +43,26 @@ def partial(packet):
     return packet[: start + 6] + total.to_bytes(2, "big") + packet[start + 8 :]
 
 
+def runs(frames):
+    """Runs as the kernel merges them: the stride, then datagrams of that length, the last one shorter."""
+    sealed = [bytes.fromhex(frame["wire"]) for frame in frames if frame["dir"] == "i2r"]
+    length = len(sealed[0])
+    alike = [frame for frame in sealed if len(frame) == length]
+    initial = bytes.fromhex("c00000000108") + bytes(length - 6)
+    short_header = b"\x40" + bytes(length - 1)
+    for name, datagrams in [
+        ("frames", alike),
+        ("both-kinds", [short_header, alike[0], initial, alike[0]]),
+        ("shorter-last", [alike[0], short_header, alike[0][:-5]]),
+        ("punch-and-frame", [b"\x13" + bytes(length - 1), alike[0]]),
+        ("other-versions", [bytes.fromhex(f"c0{version}08") + bytes(length - 6) for version in ["6b3343cf", "00000000"]]),
+        ("no-kind", [b"\x3f" + bytes(length - 1), b"\x0f"]),
+    ]:
+        write("demux", name, length.to_bytes(2, "little") + b"".join(datagrams))
+    write("demux", "empty", bytes.fromhex("4000"))
+    write("demux", "one-by-one", bytes.fromhex("0100") + bytes(range(256)))
+
+
 def main():
     vectors = json.loads(VECTORS.read_text())
     cases = {case["name"]: case for case in vectors}
@@ -63,6 +83,7 @@ def main():
         if frame["dir"] == "i2r" and len(frame["wire"]) < 400:
             for way in range(4):
                 write("frame", f"counter-{frame['counter']}-way-{way}", bytes([way]) + bytes.fromhex(frame["wire"]))
+    runs(fresh["frames"])
     write("frame", "probe", bytes.fromhex("0011000000887766550000000000000000") + bytes(24))
 
     for number, pairing in enumerate(cases["pairing"]["pairing"]):

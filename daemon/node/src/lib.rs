@@ -4,6 +4,7 @@
 //! Nothing here opens a socket, reads a clock, spawns a task or touches a file, so that everything that is hard
 //! about a tunnel (handshake, rotation, replay, routing, dead peers) runs under simulated time.
 //!
+//! * [`demux`] tells frames from the QUIC packets on the same socket (section 7.1).
 //! * [`handshake`] makes the keys of an epoch (section 6), [`epoch`] seals and opens frames with them (section 7).
 //! * [`tunnel::Tunnel`] is one peer's state machine: rotation, chain keys, collisions, dead peers (sections 6.7 and 8).
 //! * [`router::Router`] says whose packet it is, on the way out and on the way in.
@@ -15,6 +16,7 @@
 #![warn(clippy::iter_over_hash_type)]
 
 pub mod crypto;
+pub mod demux;
 pub mod drops;
 pub mod epoch;
 pub mod frame;

@@ -31,20 +31,20 @@ const LAST_COUNTER: u64 = u64::MAX - (1 << 13);
 
 /// Whether packets may carry a partial checksum.
 #[derive(Clone, Copy, PartialEq)]
-enum Partial {
+pub(super) enum Partial {
     Agreed,
     NotAgreed,
 }
 
 /// One peer's epoch from both ends, and the router between it and the TUN device.
-struct Epoch {
+pub(super) struct Epoch {
     sealer: Sealer,
     receiver: Receiver,
     router: Router,
 }
 
 impl Epoch {
-    fn new(partial: Partial) -> Self {
+    pub(super) fn new(partial: Partial) -> Self {
         let cipher = Cipher::ChaCha20Poly1305;
         let rotation = Duration::from_secs(300);
         let negotiated = Negotiated {
@@ -67,7 +67,7 @@ impl Epoch {
         Self { sealer, receiver, router }
     }
 
-    fn receive<'f>(&mut self, frame: &'f mut [u8], origin: Origin) -> Result<Received<'f>, DropReason> {
+    pub(super) fn receive<'f>(&mut self, frame: &'f mut [u8], origin: Origin) -> Result<Received<'f>, DropReason> {
         self.receiver.receive(NOW, frame, origin, &self.router)
     }
 }

@@ -4,6 +4,7 @@
 
 #[cfg(feature = "daemon")]
 mod config;
+mod demux;
 mod frames;
 mod handshake;
 mod local;
@@ -39,6 +40,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "m3", run: handshake::m3 },
     Target { name: "m4", run: handshake::m4 },
     Target { name: "tlv", run: handshake::tlv },
+    Target { name: "demux", run: demux::demux },
     Target { name: "frame", run: frames::frame },
     Target { name: "inner_ip", run: frames::inner_ip },
     Target { name: "ticket", run: pairing::ticket },

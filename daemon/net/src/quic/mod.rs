@@ -11,7 +11,6 @@
 mod address;
 mod bound;
 mod connection;
-mod demux;
 mod ends;
 mod gate;
 mod keys;

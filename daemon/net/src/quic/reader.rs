@@ -5,10 +5,10 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
+use node::demux::{Kind, datagrams, kind};
 use node::drops::{DropCounters, DropReason};
 use os::udp::{Arrival, ReceiveBatch, UdpSocket};
 
-use super::demux::{Kind, kind};
 use super::queue::Queue;
 
 /// How long a thread leaves a socket alone that fails, for example because its interface is down.
@@ -81,15 +81,7 @@ impl Reader {
         let mut quic = false;
         let (runs, buffers) = self.batch.parts();
         for (arrival, run) in runs {
-            // An empty datagram makes an empty run.
-            if run.is_empty() {
-                self.drops.count(DropReason::FrameLength);
-            }
-            // One by one: the kernel may have merged both kinds into one run.
-            let mut rest = run;
-            while !rest.is_empty() {
-                let at = rest.start..(rest.start + arrival.stride).min(rest.end);
-                rest.start = at.end;
+            for at in datagrams(run, arrival.stride) {
                 match kind(&buffers[at.clone()]) {
                     Ok(Kind::Frame) => sink.frame(buffers, at, &arrival),
                     Ok(Kind::Quic) => {

@@ -1,7 +1,9 @@
-//! What a datagram is, by its first bytes.
+//! What a datagram is, by its first bytes, and where the datagrams of a merged run lie.
 
-use node::drops::DropReason;
-use node::frame::PUNCH;
+use std::ops::Range;
+
+use crate::drops::DropReason;
+use crate::frame::PUNCH;
 
 /// The shortest connection id that anybody may address a long header to: a client draws at least eight bytes for its
 /// first packets, and ours are longer.
@@ -9,7 +11,7 @@ const MIN_ID: u8 = 8;
 
 /// Whose a datagram is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub enum Kind {
     /// A sealed frame.
     Frame,
     /// A QUIC packet.
@@ -21,7 +23,10 @@ pub(super) enum Kind {
 ///
 /// What is neither is dropped here, so that nothing is ever sent in answer: quinn would name its versions to whoever
 /// speaks another one.
-pub(super) fn kind(datagram: &[u8]) -> Result<Kind, DropReason> {
+///
+/// # Errors
+/// Why it is dropped.
+pub const fn kind(datagram: &[u8]) -> Result<Kind, DropReason> {
     match datagram {
         [] => Err(DropReason::FrameLength),
         [PUNCH, ..] => Err(DropReason::FramePunch),
@@ -35,9 +40,30 @@ pub(super) fn kind(datagram: &[u8]) -> Result<Kind, DropReason> {
     }
 }
 
+/// Where the datagrams of a run lie that the kernel merged: each has the length of the stride, the last one what is left.
+/// Each is asked for its [`kind`] alone, because the kernel merges both kinds. An empty run is an empty datagram.
+pub fn datagrams(run: Range<usize>, stride: usize) -> impl Iterator<Item = Range<usize>> {
+    let stride = stride.clamp(1, run.len().max(1));
+    let count = run.len().div_ceil(stride).max(1);
+    (0..count).map(move |number| {
+        let start = run.start + number * stride;
+        start..(start + stride).min(run.end)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_run_is_cut_at_its_stride() {
+        let cut = |run, stride| datagrams(run, stride).collect::<Vec<_>>();
+        assert_eq!(cut(7..17, 4), [7..11, 11..15, 15..17]);
+        assert_eq!(cut(7..15, 4), [7..11, 11..15]);
+        assert_eq!(cut(7..9, usize::MAX), [7..9]);
+        assert_eq!(cut(7..9, 0), [7..8, 8..9]);
+        assert_eq!(cut(7..7, 4), [7..7], "an empty datagram");
+    }
 
     #[test]
     fn frames_and_quic_are_told_apart_by_the_first_byte() {

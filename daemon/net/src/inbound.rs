@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use node::drops::{DropCounters, DropReason};
 use node::router::PeerSlot;
+use node::time::Time;
 use os::bell::{Bell, wait_readable};
 
 use crate::plane::PeerStats;
@@ -135,18 +136,35 @@ impl Inbound {
         std::mem::take(&mut self.lock().readers)
     }
 
-    /// Waits until there is a batch, a new socket, something on one of `readers`, or [`Self::wake`] was called.
-    pub fn wait(&self, readers: &[Reader]) {
+    /// Waits until there is a batch, a new socket, something on one of `readers`, the rest of one is over, or
+    /// [`Self::wake`] was called. None of `readers` may have something left from before.
+    pub fn wait(&self, readers: &[Reader], clock: fn() -> Time) {
         // Before looking, so that whoever queues something afterwards rings.
         self.asleep.store(true, Ordering::SeqCst);
-        if self.lock().is_quiet() {
-            let sockets = readers.iter().flat_map(|reader| reader.socket().awaited());
-            // An error shows again when the sockets are read.
-            let _ = wait_readable(std::iter::once(self.bell.as_fd()).chain(sockets));
-        }
+        let rung = !self.lock().is_quiet() || self.rung(readers, clock);
         self.asleep.store(false, Ordering::SeqCst);
-        self.bell.silence();
-        self.lock().woken = false;
+        if rung {
+            self.bell.silence();
+            self.lock().woken = false;
+        }
+    }
+
+    /// Waits for the bell and for sockets; whether it was the bell.
+    fn rung(&self, readers: &[Reader], clock: fn() -> Time) -> bool {
+        let rest = readers.iter().filter_map(Reader::rest).min().map(|rest| rest.saturating_since(clock()));
+        let descriptors = std::iter::once(self.bell.as_fd()).chain(readers.iter().flat_map(Reader::awaited));
+        let Ok(mut ready) = wait_readable(descriptors, rest) else {
+            // An error shows again when the sockets are read.
+            readers.iter().for_each(Reader::set_ready);
+            return true;
+        };
+        let rung = ready.next() == Some(true);
+        for reader in readers {
+            if reader.awaited().zip(&mut ready).fold(false, |any, (_, ready)| any | ready) {
+                reader.set_ready();
+            }
+        }
+        rung
     }
 
     /// Gives an opened batch back for reuse.
@@ -212,7 +230,7 @@ mod tests {
         let inbound = Arc::new(Inbound::new(Arc::default()).unwrap());
         let wait = |wake: &dyn Fn()| {
             std::thread::scope(|scope| {
-                let waiting = scope.spawn(|| inbound.wait(&[]));
+                let waiting = scope.spawn(|| inbound.wait(&[], || Time::from_nanos(0)));
                 wake();
                 waiting.join().unwrap();
             });
@@ -221,6 +239,6 @@ mod tests {
         wait(&|| inbound.push(batch(&[1])));
         assert_eq!(inbound.pop().map(|batch| batch.len()), Some(1));
         inbound.wake();
-        inbound.wait(&[]);
+        inbound.wait(&[], || Time::from_nanos(0));
     }
 }

@@ -80,13 +80,20 @@ impl AsFd for Waker {
     }
 }
 
-/// Waits until one of the descriptors can be read, or has failed.
+/// Waits until one of the descriptors can be read, or has failed, or the time is over, if one is given: which of them, in
+/// their order.
 ///
 /// # Errors
 /// The system's; a signal is none.
-pub fn wait_readable<'f>(descriptors: impl Iterator<Item = BorrowedFd<'f>>) -> io::Result<()> {
+pub fn wait_readable<'f>(
+    descriptors: impl Iterator<Item = BorrowedFd<'f>>,
+    longest: Option<Duration>,
+) -> io::Result<impl Iterator<Item = bool>> {
     let mut descriptors: Vec<PollFd<'_>> = descriptors.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
-    wait(&mut descriptors, PollTimeout::NONE)
+    // Not below what is asked for: who waits for a time would ask again and again.
+    let longest = longest.map(|longest| PollTimeout::try_from(longest.as_millis() + 1).unwrap_or(PollTimeout::MAX));
+    wait(&mut descriptors, longest.unwrap_or(PollTimeout::NONE))?;
+    Ok(descriptors.into_iter().map(|descriptor| descriptor.any() != Some(false)))
 }
 
 /// Waits until a descriptor takes more, or has failed, or the time is over; longer than a minute is a minute.
@@ -113,10 +120,15 @@ mod tests {
     fn a_ring_ends_the_wait_until_it_is_silenced() {
         let (quiet, bell) = (Bell::new().unwrap(), Bell::new().unwrap());
         (0..200).for_each(|_| bell.ring());
+        let which = |longest| {
+            let descriptors = [quiet.as_fd(), bell.as_fd()].into_iter();
+            wait_readable(descriptors, longest).unwrap().collect::<Vec<_>>()
+        };
         for _ in 0..2 {
-            wait_readable([quiet.as_fd(), bell.as_fd()].into_iter()).unwrap();
+            assert_eq!(which(None), [false, true]);
         }
         bell.silence();
+        assert_eq!(which(Some(Duration::ZERO)), [false, false], "the time is over");
         let mut left = [PollFd::new(bell.as_fd(), PollFlags::POLLIN)];
         assert_eq!(poll(&mut left, PollTimeout::ZERO), Ok(0));
     }

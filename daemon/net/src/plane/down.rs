@@ -86,7 +86,7 @@ impl Down {
             }
             let mut number = 0;
             while number < held.readers.len() {
-                match held.readers[number].try_receive() {
+                match held.readers[number].try_receive(self.clock) {
                     Ok(()) => {
                         idle = false;
                         if let Next::Stop = self.obey(&mut held.receiver) {
@@ -94,17 +94,16 @@ impl Down {
                         }
                         self.open_datagrams(&mut held.receiver, &mut held.readers[number]);
                     }
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => {
                         self.sockets.remove(held.readers.remove(number).socket());
                         continue;
                     }
-                    Err(error) => held.readers[number].pause(&error),
+                    Err(_) => {}
                 }
                 number += 1;
             }
             if idle {
-                self.inbound.wait(&held.readers);
+                self.inbound.wait(&held.readers, self.clock);
             }
         }
     }

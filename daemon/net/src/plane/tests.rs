@@ -9,6 +9,7 @@ use node::secret::SecretKey32;
 use node::tunnel::Report;
 
 use super::*;
+use crate::quic::{failing, heard};
 
 const PEER: PeerSlot = PeerSlot(3);
 const LIMIT: Duration = Duration::from_secs(10);
@@ -278,4 +279,23 @@ fn a_plane_whose_device_is_gone_ends_when_it_is_told_to() {
         ended.send(())
     });
     end.recv_timeout(LIMIT).expect("it ends");
+}
+
+#[test]
+fn a_socket_that_fails_holds_up_no_other() {
+    let host = host("10.86.0.1", "10.86.0.2");
+    let ((broken, breaks), (whole, sender)) = (failing(), heard());
+    host.inbound.attach(broken);
+    host.inbound.attach(whole);
+    let begun = Instant::now();
+    // Were each failure waited for, these would take twice as long as they may.
+    for round in 1..=200 {
+        // While it rests, an error waits in it and is told to the next one that sends.
+        let _ = breaks.send(b"x");
+        sender.send(&[0x10; 48]).unwrap();
+        while host.plane.drops().total() < round {
+            assert!(begun.elapsed() < LIMIT, "{round} frames of the socket that works");
+            std::thread::yield_now();
+        }
+    }
 }

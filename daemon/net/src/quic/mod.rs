@@ -27,6 +27,8 @@ pub use connection::Connection;
 pub use ends::{End, Ends};
 pub use gate::Limits;
 pub use keys::ResetKeys;
+#[cfg(test)]
+pub(crate) use reader::tests::{failing, heard};
 pub use reader::{FrameSink, Reader, Receive, UncarriedFrames, on_own_threads};
 pub use stream::Stream;
 pub use transport::Transport;

@@ -1,12 +1,15 @@
 //! The reading side of a socket: belongs to one thread, which may be anybody's.
 
+use std::cell::Cell;
 use std::io;
 use std::ops::Range;
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
 use node::demux::{Kind, datagrams, kind};
 use node::drops::{DropCounters, DropReason};
+use node::time::Time;
 use os::udp::{Arrival, ReceiveBatch, UdpSocket};
 
 use super::queue::Queue;
@@ -55,11 +58,16 @@ pub struct Reader {
     drops: Arc<DropCounters>,
     batch: ReceiveBatch,
     complained: bool,
+    /// Whether there may be something to read.
+    ready: Cell<bool>,
+    /// Until when it is left alone, after an error.
+    rest: Option<Time>,
 }
 
 impl Reader {
     pub(super) fn new(socket: Arc<UdpSocket>, quic: Arc<Queue>, drops: Arc<DropCounters>) -> Self {
-        Self { socket, quic, drops, batch: ReceiveBatch::default(), complained: false }
+        let (batch, ready) = (ReceiveBatch::default(), Cell::new(true));
+        Self { socket, quic, drops, batch, complained: false, ready, rest: None }
     }
 
     /// The socket that it reads.
@@ -67,13 +75,50 @@ impl Reader {
         &self.socket
     }
 
-    /// Reads what is there; [`Self::deliver`] hands it on.
+    /// Reads what is there; [`Self::deliver`] hands it on. After an error the socket rests for a moment, and whoever reads
+    /// others beside it goes on with them.
     ///
     /// # Errors
-    /// `WouldBlock` when there is nothing; `Interrupted` once nobody uses the socket any more; otherwise the socket's
-    /// error, after which it may be tried again.
-    pub fn try_receive(&mut self) -> io::Result<()> {
-        self.socket.try_receive(&mut self.batch)
+    /// `WouldBlock` when there is nothing, or it rests; `Interrupted` once nobody uses the socket any more.
+    pub fn try_receive(&mut self, clock: fn() -> Time) -> io::Result<()> {
+        if self.rest.is_some_and(|rest| clock() < rest) {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        if self.rest.take().is_none() && !self.ready.get() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        match self.socket.try_receive(&mut self.batch) {
+            Ok(()) => {
+                self.complained = false;
+                // Less than there was room for is all that there was.
+                self.ready.set(self.batch.is_full());
+                Ok(())
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Err(error),
+            Err(error) => {
+                self.ready.set(false);
+                if error.kind() != io::ErrorKind::WouldBlock {
+                    self.complain(&error);
+                    self.rest = Some(clock() + PAUSE);
+                }
+                Err(io::ErrorKind::WouldBlock.into())
+            }
+        }
+    }
+
+    /// What to wait for until [`Self::try_receive`] has something to say; nothing while it rests.
+    pub(crate) fn awaited(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.rest.is_none().then(|| self.socket.awaited()).into_iter().flatten()
+    }
+
+    /// When its rest is over, if it rests.
+    pub(crate) const fn rest(&self) -> Option<Time> {
+        self.rest
+    }
+
+    /// Says that there may be something to read.
+    pub(crate) fn set_ready(&self) {
+        self.ready.set(true);
     }
 
     /// Hands on what was read: frames to `sink`, QUIC packets to quinn. The buffers, where frames still lie.
@@ -110,28 +155,48 @@ impl Reader {
             match self.read(&mut sink) {
                 Ok(()) => self.complained = false,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => return,
-                Err(error) => self.pause(&error),
+                Err(error) => {
+                    self.complain(&error);
+                    std::thread::sleep(PAUSE);
+                }
             }
         }
     }
 
-    /// Waits a little after an error, and tells the first of several.
-    pub fn pause(&mut self, error: &io::Error) {
+    /// Tells the first of several errors.
+    fn complain(&mut self, error: &io::Error) {
         if !std::mem::replace(&mut self.complained, true) {
             tracing::warn!(%error, "a UDP socket cannot be read; trying again");
         }
-        std::thread::sleep(PAUSE);
     }
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::net::UdpSocket as StdSocket;
+    use std::os::fd::AsFd;
 
     use futures::task::noop_waker;
+    use os::bell::wait_readable;
     use os::udp::{Ecn, Transmit, UdpOptions};
 
     use super::*;
+
+    /// A reader whose socket fails each time that the other handle sends: nobody is there.
+    pub(crate) fn failing() -> (Reader, StdSocket) {
+        let (reader, ..) = reader();
+        let other = StdSocket::from(reader.socket.as_fd().try_clone_to_owned().unwrap());
+        let nobody = StdSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        other.connect(nobody).unwrap();
+        (reader, other)
+    }
+
+    /// A reader, and one that sends to it.
+    pub(crate) fn heard() -> (Reader, StdSocket) {
+        let ((reader, ..), sender) = (reader(), StdSocket::bind("127.0.0.1:0").unwrap());
+        sender.connect(reader.socket.address()).unwrap();
+        (reader, sender)
+    }
 
     #[derive(Default)]
     struct Seen(Vec<Vec<u8>>);
@@ -173,6 +238,44 @@ mod tests {
         assert_eq!(packets(&quic), [[0x40; 100], [0x41; 100]]);
         let dropped = [(DropReason::FrameType, 1), (DropReason::FramePunch, 1), (DropReason::QuicVersion, 1)];
         assert_eq!(drops.snapshot(), dropped);
+    }
+
+    #[test]
+    fn a_socket_that_fails_is_left_alone_for_a_moment() {
+        const AT: Time = Time::from_nanos(1_000_000_000);
+        let (mut reader, other) = failing();
+        other.send(b"x").unwrap();
+        drop(wait_readable(reader.awaited(), None).unwrap());
+        let mut receive = |clock| reader.try_receive(clock).map_err(|error| error.kind());
+        assert_eq!(receive(|| AT), Err(io::ErrorKind::WouldBlock));
+        let answers = StdSocket::bind(other.peer_addr().unwrap()).unwrap();
+        answers.send_to(&[0x10; 48], other.local_addr().unwrap()).unwrap();
+        assert_eq!(receive(|| AT), Err(io::ErrorKind::WouldBlock), "it rests");
+        assert_eq!((reader.rest(), reader.awaited().count()), (Some(AT + PAUSE), 0));
+        assert!(reader.try_receive(|| AT + PAUSE).is_ok());
+        assert_eq!((reader.rest(), reader.awaited().count()), (None, 2));
+    }
+
+    #[test]
+    fn a_socket_is_not_asked_again_until_there_is_something() {
+        let (mut reader, sender) = heard();
+        let clock = || Time::from_nanos(0);
+        for round in 0..2 {
+            sender.send(&[0x10; 48]).unwrap();
+            if round > 0 {
+                assert!(reader.try_receive(clock).is_err(), "nobody said that there is something");
+                drop(wait_readable(reader.awaited(), None).unwrap());
+                reader.set_ready();
+            }
+            assert!(reader.try_receive(clock).is_ok());
+        }
+        // As many as it takes at once may not be all.
+        for _ in 0..20 {
+            sender.send(&[0x10; 48]).unwrap();
+        }
+        reader.set_ready();
+        while reader.try_receive(clock).is_ok() {}
+        assert_eq!(wait_readable(reader.awaited(), Some(Duration::ZERO)).unwrap().next(), Some(false), "all were read");
     }
 
     #[test]

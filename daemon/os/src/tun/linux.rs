@@ -22,6 +22,8 @@ const MAX_SLICES: usize = 65;
 pub struct Tun {
     file: File,
     waker: Waker,
+    /// Whether the last read found nothing more.
+    drained: bool,
     /// Which super-packets pass; `None` when each packet passes alone.
     offload: Option<MergeRule>,
 }
@@ -45,17 +47,18 @@ impl Tun {
         let waker = Waker::new()?;
         if config.offload == TunOffload::Probe && attach(&file, name, libc::IFF_VNET_HDR).is_ok() {
             let offload = probe_offload(&file);
-            return Ok(Self { file, waker, offload: Some(offload) });
+            return Ok(Self { file, waker, drained: false, offload: Some(offload) });
         }
         attach(&file, name, 0)?;
-        Ok(Self { file, waker, offload: None })
+        Ok(Self { file, waker, drained: false, offload: None })
     }
+
     /// Another handle to the same interface, with the same waker.
     ///
     /// # Errors
     /// When the process has no descriptor left.
     pub fn try_clone(&self) -> io::Result<Self> {
-        Ok(Self { file: self.file.try_clone()?, waker: self.waker.clone(), offload: self.offload })
+        Ok(Self { file: self.file.try_clone()?, waker: self.waker.clone(), drained: false, offload: self.offload })
     }
 
     /// Which super-packets the device takes; `None` when each packet must be written alone, with a whole checksum.
@@ -74,13 +77,13 @@ impl Tun {
     /// `Interrupted` after [`Waker::wake`]; otherwise the device's error.
     pub fn read_batch(&mut self, batch: &mut PacketBatch) -> io::Result<()> {
         batch.clear();
-        loop {
-            self.drain(batch)?;
-            if !batch.is_empty() {
-                return Ok(());
+        while batch.is_empty() {
+            if std::mem::take(&mut self.drained) {
+                self.wait()?;
             }
-            self.wait()?;
+            self.drain(batch)?;
         }
+        Ok(())
     }
 
     fn drain(&mut self, batch: &mut PacketBatch) -> io::Result<()> {
@@ -96,7 +99,10 @@ impl Tun {
                     }
                     None => batch.commit(VnetHeader::default(), 0, length),
                 },
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.drained = true;
+                    return Ok(());
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return if batch.is_empty() { Err(error) } else { Ok(()) },
             }
@@ -105,7 +111,7 @@ impl Tun {
     }
 
     fn wait(&self) -> io::Result<()> {
-        wait_readable([self.file.as_fd(), self.waker.as_fd()].into_iter())?;
+        drop(wait_readable([self.file.as_fd(), self.waker.as_fd()].into_iter(), None)?);
         if self.waker.is_woken() { Err(io::ErrorKind::Interrupted.into()) } else { Ok(()) }
     }
 

@@ -69,6 +69,11 @@ impl ReceiveBatch {
         self.arrivals.is_empty()
     }
 
+    /// Whether there was room for no more: the kernel may have others.
+    pub fn is_full(&self) -> bool {
+        self.arrivals.len() == BUFFERS
+    }
+
     /// The buffers that the kernel may fill, one for each run.
     pub(super) fn rooms(&mut self) -> impl Iterator<Item = Room<'_>> {
         let buffers = self.buffers.chunks_exact_mut(BUFFER);

@@ -113,7 +113,7 @@ impl UdpSocket {
         loop {
             match self.try_receive(batch) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    wait_readable(self.awaited().into_iter())?;
+                    drop(wait_readable(self.awaited().into_iter(), None)?);
                 }
                 result => return result,
             }

@@ -44,7 +44,7 @@ fn expected(datagram: &[u8]) -> Result<Kind, DropReason> {
     let (long, fixed) = (first & 0x80 != 0, first & 0x40 != 0);
     if !long && !fixed {
         return match first {
-            0x10 | 0x11 | 0x12 => Ok(Kind::Frame),
+            0x10..=0x12 => Ok(Kind::Frame),
             0x13 => Err(DropReason::FramePunch),
             _ => Err(DropReason::FrameType),
         };

@@ -2,12 +2,15 @@
 
 use std::net::IpAddr;
 
+use serde::{Deserialize, Serialize};
+
 use crate::codec::{Decode, Encode, numbered};
 use crate::prefix::Prefix;
 
 /// What the extension's interface shall be like, from the daemon; sent again whenever it changes. The extension
 /// answers with Ready of the same request id once it is in force.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
+#[serde(deny_unknown_fields)]
 pub struct TunnelSettings {
     /// The interface's own addresses.
     pub addresses: Vec<Prefix>,
@@ -22,7 +25,8 @@ pub struct TunnelSettings {
 }
 
 /// Why the tunnel ends, from either side.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum StopReason {
     /// Somebody switched it off.
     SwitchedOff,

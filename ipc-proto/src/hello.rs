@@ -1,5 +1,7 @@
 //! The first exchange of binary frames: who is there, and which version both speak.
 
+use serde::{Deserialize, Serialize};
+
 use crate::codec::{Decode, Encode, numbered};
 use crate::error::{ErrorBody, ErrorCode};
 use crate::limits::FRAME_VERSION;
@@ -8,7 +10,8 @@ use crate::limits::FRAME_VERSION;
 pub const FEATURES: u64 = 0;
 
 /// Who connects.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Role {
     /// The command line.
     Cli,
@@ -25,7 +28,8 @@ numbered! {
 }
 
 /// The first frame of whoever connected. Its layout is the same in every version.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
+#[serde(deny_unknown_fields)]
 pub struct Hello {
     /// The oldest version that the sender speaks.
     pub min_version: u8,
@@ -40,7 +44,8 @@ pub struct Hello {
 }
 
 /// The answer to a [`Hello`] that fits. Its layout is the same in every version.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
+#[serde(deny_unknown_fields)]
 pub struct HelloAck {
     /// The version of all frames that follow.
     pub version: u8,
@@ -51,7 +56,8 @@ pub struct HelloAck {
 }
 
 /// The answer to a [`Hello`] that does not fit; the connection ends after it. Its layout is the same in every version.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
+#[serde(deny_unknown_fields)]
 pub struct Refused {
     /// Why, and what mends it.
     pub error: ErrorBody,
@@ -60,7 +66,8 @@ pub struct Refused {
 }
 
 /// An end of the connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Side {
     /// The one that listens.
     Daemon,

@@ -59,6 +59,11 @@ impl<'a> Packets<'a> {
         Ok([&header[..], &(self.count as u64).to_le_bytes(), self.rest].concat())
     }
 
+    /// The first of the packets that follow a count; `None` when the bytes hold no whole one.
+    pub fn first(rest: &[u8]) -> Option<&[u8]> {
+        Iter(rest).next()
+    }
+
     /// The packets, in order.
     pub const fn iter(&self) -> Iter<'a> {
         Iter(self.rest)
@@ -115,10 +120,22 @@ impl<'a> PacketWriter<'a> {
         Some(Self { frame, end: Self::EMPTY, count: 0 })
     }
 
+    /// Goes on with a frame of `end` bytes that [`Self::finish`] gave; `None` when `frame` holds none of that length.
+    pub fn resume(frame: &'a mut [u8], end: usize) -> Option<Self> {
+        let begun = Self::new(frame)?;
+        let (count, _) = number(begun.frame.get(HEADER..end)?)?;
+        (end >= Self::EMPTY).then_some(Self { end, count, ..begun })
+    }
+
+    /// Whether a packet may have `length` bytes.
+    pub fn takes(length: usize) -> bool {
+        (1..=MAX_PACKET).contains(&length)
+    }
+
     /// Room for a packet of `length` bytes, which the caller fills; `None` when the frame is full or no packet has that
     /// length.
     pub fn slot(&mut self, length: usize) -> Option<&mut [u8]> {
-        if !(1..=MAX_PACKET).contains(&length) {
+        if !Self::takes(length) {
             return None;
         }
         let start = self.end + Self::PER_PACKET;
@@ -126,7 +143,7 @@ impl<'a> PacketWriter<'a> {
         let (prefix, packet) = self.frame.get_mut(self.end..end)?.split_at_mut(Self::PER_PACKET);
         prefix.copy_from_slice(&(length as u64).to_le_bytes());
         self.end = end;
-        self.count += 1;
+        self.count = self.count.saturating_add(1);
         Some(packet)
     }
 
@@ -191,6 +208,21 @@ mod tests {
         assert_eq!(with(8, u64::MAX), FrameError::PacketLength(u64::MAX));
         assert!(matches!(with(8, 21), FrameError::PacketLength(_)), "the next length is read one byte too late");
         assert!(matches!(Packets::read(&vec![0; MAX_PACKETS + 1]), Err(FrameError::TooLong { .. })));
+    }
+
+    #[test]
+    fn a_frame_that_was_finished_can_be_gone_on_with() {
+        let mut memory = [0xee; 100];
+        let mut end = PacketWriter::new(&mut memory).unwrap().finish().len();
+        for packet in [&[0x45; 3][..], &[0x60; 1], &[0x45; 20]] {
+            let mut writer = PacketWriter::resume(&mut memory, end).unwrap();
+            writer.slot(packet.len()).unwrap().copy_from_slice(packet);
+            end = writer.finish().len();
+        }
+        assert_eq!(memory[HEADER..end], body(&[&[0x45; 3], &[0x60; 1], &[0x45; 20]]));
+        for wrong in [0, HEADER, PacketWriter::EMPTY - 1, 101, usize::MAX] {
+            assert!(PacketWriter::resume(&mut memory, wrong).is_none(), "{wrong}");
+        }
     }
 
     #[test]

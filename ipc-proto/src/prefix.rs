@@ -4,8 +4,11 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 /// An address and how many of its first bits count: `10.86.0.1/32`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub struct Prefix {
     address: IpAddr,
     length: u8,
@@ -50,5 +53,19 @@ impl FromStr for Prefix {
         let (address, length) = text.split_once('/').ok_or(PrefixError)?;
         let (address, length) = (address.parse(), length.parse());
         Self::new(address.map_err(|_| PrefixError)?, length.map_err(|_| PrefixError)?)
+    }
+}
+
+impl From<Prefix> for String {
+    fn from(prefix: Prefix) -> Self {
+        prefix.to_string()
+    }
+}
+
+impl TryFrom<String> for Prefix {
+    type Error = PrefixError;
+
+    fn try_from(text: String) -> Result<Self, PrefixError> {
+        text.parse()
     }
 }

@@ -1,0 +1,119 @@
+import Foundation
+
+#if canImport(Darwin)
+    import Darwin
+#else
+    import Glibc
+#endif
+
+/// Why the daemon's control socket gave no answer.
+public enum ControlError: Error, Equatable, Sendable {
+    /// Nobody listens.
+    case absent
+    /// The kernel does not let this user in.
+    case forbidden
+    /// The daemon refused.
+    case refused(DaemonError)
+    /// The answer is not of this version.
+    case foreign
+    /// The daemon went away, or took too long.
+    case broken(String)
+}
+
+/// One question and one answer, as JSON lines on the control socket.
+public struct ControlClient: Sendable {
+    /// The version of requests and of replies.
+    static let version = 1
+    /// A reply holds at most this many bytes: many thousands of peers.
+    static let longestReply = 16 << 20
+    /// In seconds, for each piece of an answer.
+    static let patience = 5
+
+    private let path: String
+
+    /// The socket of an installed daemon on this system.
+    public static var defaultPath: String {
+        #if os(macOS)
+            "/var/run/cryprq/control.sock"
+        #else
+            "/run/cryprq/control.sock"
+        #endif
+    }
+
+    public init(path: String = Self.defaultPath) {
+        self.path = path
+    }
+
+    private struct Envelope: Decodable {
+        var schema: Int?
+        var error: DaemonError?
+    }
+
+    /// Asks, and reads the answer as what it should be. Waits, so not on the main thread.
+    public func ask<Reply: Decodable>(_ request: ControlRequest, as reply: Reply.Type) throws(ControlError) -> Reply {
+        let line = try exchange(request)
+        let decoder = JSONDecoder()
+        guard let envelope = try? decoder.decode(Envelope.self, from: line), envelope.schema == Self.version else {
+            throw .foreign
+        }
+        if let error = envelope.error { throw error.code == "version_mismatch" ? .foreign : .refused(error) }
+        do {
+            return try decoder.decode(reply, from: line)
+        } catch {
+            throw .foreign
+        }
+    }
+
+    private func exchange(_ request: ControlRequest) throws(ControlError) -> Data {
+        let descriptor = try connect()
+        defer { close(descriptor) }
+        var limit = timeval(tv_sec: Self.patience, tv_usec: 0)
+        let size = socklen_t(MemoryLayout<timeval>.size)
+        setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &limit, size)
+        setsockopt(descriptor, SOL_SOCKET, SO_SNDTIMEO, &limit, size)
+        do {
+            let file = FileHandle(fileDescriptor: descriptor, closeOnDealloc: false)
+            try file.write(contentsOf: JSONEncoder().encode(request) + Data([UInt8(ascii: "\n")]))
+            return try readLine(file)
+        } catch let error as ControlError {
+            throw error
+        } catch {
+            throw .broken("\(error)")
+        }
+    }
+
+    private func connect() throws(ControlError) -> Int32 {
+        do {
+            return try UnixDoor(path: path).open()
+        } catch let error as SystemError where error.code == ENOENT || error.code == ECONNREFUSED {
+            throw .absent
+        } catch let error as SystemError where error.code == EACCES || error.code == EPERM {
+            throw .forbidden
+        } catch {
+            throw .broken("\(error)")
+        }
+    }
+
+    private func readLine(_ file: FileHandle) throws -> Data {
+        var line = Data()
+        while line.count < Self.longestReply {
+            guard let more = try file.read(upToCount: 64 << 10), !more.isEmpty else {
+                throw ControlError.broken("the daemon closed the connection")
+            }
+            if let end = more.firstIndex(of: UInt8(ascii: "\n")) { return line + more[..<end] }
+            line += more
+        }
+        throw ControlError.foreign
+    }
+}
+
+extension ControlClient {
+    /// What is to be seen of the daemon now.
+    public func look() -> DaemonView {
+        do {
+            return .status(try ask(.status, as: DaemonStatus.self))
+        } catch {
+            return DaemonView(error)
+        }
+    }
+}

@@ -6,7 +6,7 @@ use crate::codec::{Decode, Encode, numbered};
 use crate::secret::SecretText;
 
 pub use crate::netcheck::{Netcheck, OuterAddress, RelayStatus};
-pub use crate::status::{Addresses, HealthItem, PathStatus, PeerStatus, Status};
+pub use crate::status::{Addresses, HealthItem, Obstacle, PathStatus, PeerStatus, Status};
 pub use crate::watch::{Event, EventBody, HostChange, PeerChange, PeerFields, StatusChange};
 
 /// A request. A peer is named by its name, its PeerId, or the beginning of its PeerId; no peer means all.

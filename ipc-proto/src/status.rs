@@ -71,6 +71,8 @@ pub struct PeerStatus {
     pub state: String,
     /// How packets travel, while connected.
     pub path: Option<PathStatus>,
+    /// What keeps it from being connected, as far as that is known.
+    pub obstacle: Option<Obstacle>,
     /// The data frames' AEAD.
     pub cipher: Option<String>,
     /// When the last authentic packet came, RFC 3339.
@@ -111,12 +113,31 @@ pub struct PeerStatus {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Encode, Decode)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PathStatus {
-    /// `udp`: sealed frames in datagrams; `stream`: on a stream of a connection.
+    /// `udp`: sealed frames in datagrams; `stream`: on a stream of a direct connection; `relay`: on one by a relay.
     pub kind: String,
     /// The other end.
     pub address: String,
+    /// The PeerId of the relay, if there is one.
+    pub relay: Option<String>,
     /// The round trip.
     pub rtt_ms: Option<f64>,
-    /// The tunnel MTU in bytes.
+    /// How many of a hundred frames that the peer sent in the last seconds did not arrive; absent when too few were sent
+    /// to tell.
+    pub loss_percent: Option<f64>,
+    /// The longest inner packet that passes, in bytes.
     pub mtu: u16,
+    /// Why frames do not go by datagrams directly to the peer, if they do not.
+    pub not_direct: Option<Obstacle>,
+}
+
+/// What is in the way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Obstacle {
+    /// A name for scripts.
+    pub code: String,
+    /// What is known of it.
+    pub text: String,
+    /// What a person can do.
+    pub hint: Option<String>,
 }

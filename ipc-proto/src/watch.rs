@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::codec::{Decode, Encode, numbered};
-use crate::status::{Addresses, HealthItem, PathStatus, PeerStatus, Status};
+use crate::status::{Addresses, HealthItem, Obstacle, PathStatus, PeerStatus, Status};
 
 /// One line or frame of a watch.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Encode, Decode)]
@@ -110,6 +110,7 @@ changes! {
         name: String,
         state: String,
         path: Option<PathStatus>,
+        obstacle: Option<Obstacle>,
         cipher: Option<String>,
         last_authentic: Option<String>,
         last_authentic_ms: Option<u64>,

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use net::inbound::Inbound;
 use net::quic::on_own_threads;
-use net::swarm::{Discovery, Net, NetConfig, NetEvent, Serve, Tcp};
+use net::swarm::{DialFault, Discovery, Net, NetConfig, NetEvent, Serve, Tcp};
 use net::{Multiaddr, peer_id};
 use node::crypto::Identity;
 use node::drops::DropCounters;
@@ -145,6 +145,33 @@ async fn a_peer_that_starts_later_is_reached_by_itself() {
     let (late, _events) = start(4, port);
     late.allow(a.key, PeerSlot(1), Arc::default()).await;
     assert_eq!(a.connected().await, Dialled::ByUs);
+}
+
+#[tokio::test]
+async fn why_a_peer_was_not_reached_is_told_for_each_address() {
+    let (mut a, b) = (Host::new(18).await, Host::new(19).await);
+    let failure = |event| if let NetEvent::DialFailed { failure, .. } = event { Some(failure) } else { None };
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let nobody: Multiaddr = format!("/ip4/127.0.0.1/tcp/{}", closed.port()).parse().unwrap();
+    // B's addresses, under another PeerId than B's.
+    for (slot, (addresses, fault, texts)) in [
+        (vec![nobody.clone()], DialFault::Unreachable, vec!["refused"]),
+        (vec![b.quic.clone()], DialFault::AnotherHost, vec!["another host answers"]),
+        (vec![b.tcp.clone()], DialFault::AnotherHost, vec!["another host answers"]),
+        (vec![nobody.clone(), b.quic.clone()], DialFault::AnotherHost, vec!["refused", "another host answers"]),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        a.net.allow(key(20), PeerSlot(slot as u32), Arc::default()).await;
+        a.net.dial(key(20), addresses.clone()).await;
+        let told = a.next("a failed dial", failure).await;
+        assert_eq!(told.fault, fault, "{told:?}");
+        assert!(texts.iter().all(|text| told.text.contains(text)), "{told:?}");
+        assert!(addresses.iter().all(|address| told.text.contains(&format!("{address}: "))), "{told:?}");
+        assert!(!told.text.contains("/p2p/") && !told.text.contains("Multiple") && told.text.len() < 200, "{told:?}");
+        a.net.disallow(key(20)).await;
+    }
 }
 
 #[tokio::test]

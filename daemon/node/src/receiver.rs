@@ -56,6 +56,8 @@ pub struct Received<'f> {
     pub arrival: Arrival,
     /// Where its sender is.
     pub whereabouts: Whereabouts,
+    /// How many frames the peer sealed since the newest one that arrived before, this one included; 0 for a late one.
+    pub step: u64,
     /// What it holds; an inner packet that must be dropped counts for liveness all the same.
     pub content: Result<Content<'f>, DropReason>,
 }
@@ -214,7 +216,8 @@ impl Receiver {
             }
             (FrameSource::Stream | FrameSource::ValidatedUdp | FrameSource::UnprovenUdp, _) => Whereabouts::Known,
         };
-        Ok(Received { slot, epoch, arrival, whereabouts, content })
+        let step = newest.map_or(counter.saturating_add(1), |newest| counter.saturating_sub(newest));
+        Ok(Received { slot, epoch, arrival, whereabouts, step, content })
     }
 
     /// Whether no frame was opened on a newer epoch of the peer.

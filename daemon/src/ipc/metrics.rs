@@ -17,7 +17,7 @@ const STATES: [&str; 5] = ["idle", "connecting", "connected", "stalled", "refuse
 type Labels = Vec<(&'static str, String)>;
 type Counters = Family<Labels, Counter>;
 type Gauges = Family<Labels, Gauge>;
-type Seconds = Family<Labels, Gauge<f64, std::sync::atomic::AtomicU64>>;
+type Floats = Family<Labels, Gauge<f64, std::sync::atomic::AtomicU64>>;
 
 /// The metrics of one state. `clients` are the connections to the control socket.
 pub(super) fn text(status: &Status, clients: usize) -> String {
@@ -56,9 +56,10 @@ struct Peers {
     failures: Counters,
     rotations: Counters,
     chain_resets: Counters,
-    last_authentic: Seconds,
-    next_rotation: Seconds,
-    round_trip: Seconds,
+    last_authentic: Floats,
+    next_rotation: Floats,
+    round_trip: Floats,
+    loss: Floats,
 }
 
 impl Peers {
@@ -72,6 +73,8 @@ impl Peers {
         metrics.register("handshake_failures", "Handshakes that failed", peers.failures.clone());
         metrics.register("rotations", "Handshakes that ended with new keys", peers.rotations.clone());
         metrics.register("chain_resets", "Starts without a chain that lost one", peers.chain_resets.clone());
+        let lost = "Of the frames that the peer sealed in the last seconds, the part that did not arrive";
+        metrics.register_with_unit("loss", lost, Unit::Ratios, peers.loss.clone());
         for (name, help, times) in [
             ("last_authentic", "Time since the last authentic packet", &peers.last_authentic),
             ("next_rotation", "Time to the next rotation of keys", &peers.next_rotation),
@@ -99,6 +102,9 @@ impl Peers {
         self.rotations.get_or_create(&own).inc_by(peer.rotations);
         self.chain_resets.get_or_create(&own).inc_by(peer.chain_resets);
         let round_trip = peer.path.as_ref().and_then(|path| path.rtt_ms);
+        if let Some(percent) = peer.path.as_ref().and_then(|path| path.loss_percent) {
+            self.loss.get_or_create(&own).set(percent / 100.0);
+        }
         let whole = |ms: Option<u64>| ms.map(|ms| ms as f64);
         for (times, ms) in [
             (&self.last_authentic, whole(peer.last_authentic_ms)),
@@ -139,7 +145,16 @@ mod tests {
             id: "12D3KooWPeer".into(),
             name: "gate\"way\n\\".into(),
             state: "connected".into(),
-            path: Some(PathStatus { kind: "stream".into(), address: "/x".into(), rtt_ms: Some(12.5), mtu: 1420 }),
+            path: Some(PathStatus {
+                kind: "stream".into(),
+                address: "/x".into(),
+                relay: None,
+                rtt_ms: Some(12.5),
+                loss_percent: Some(25.0),
+                mtu: 1420,
+                not_direct: None,
+            }),
+            obstacle: None,
             cipher: None,
             last_authentic: None,
             last_authentic_ms: Some(1500),

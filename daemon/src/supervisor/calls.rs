@@ -9,7 +9,7 @@ use node::tunnel::{Input, Want};
 
 use super::peers::{PeerFields, bad_request};
 use super::pings::Later;
-use super::{Origin, Supervisor, status};
+use super::{Origin, Supervisor};
 use crate::config::PeerConfig;
 use crate::ipc::Call;
 
@@ -46,7 +46,8 @@ impl Supervisor {
             Request::Status {} => return Ok(Answer::Now(Reply::Status(Box::new(self.status())))),
             Request::Peers { peer } => {
                 let slots = self.named(peer.as_deref())?;
-                let peers = slots.iter().filter_map(|slot| self.peers.get(slot)).map(status::peer_status).collect();
+                let peers =
+                    slots.iter().filter_map(|slot| self.peers.get(slot)).map(|peer| self.peer_status(peer)).collect();
                 return Ok(Answer::Now(Reply::Peers { peers }));
             }
             Request::Config {} => return Ok(Answer::Now(Reply::Config { toml: self.shown_config() })),

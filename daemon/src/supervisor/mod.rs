@@ -7,6 +7,7 @@ mod health;
 mod interface;
 mod listening;
 mod netcheck;
+mod obstacles;
 mod pairing;
 mod paths;
 mod peer;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use net::address::relay_of;
 use net::plane::PeerStats;
-use net::swarm::NetEvent;
+use net::swarm::{DialFailure, NetEvent};
 use net::{Multiaddr, peer_id};
 use node::handshake::{HandshakeError, RejectCode};
 use node::path::{Input as PathInput, Paths};
@@ -39,6 +39,10 @@ pub(super) struct Peer {
     /// The newest comes last.
     pub(super) connections: BTreeMap<ConnectionId, Multiaddr>,
     pub(super) round_trip: Option<Duration>,
+    /// Why the last dial reached nobody.
+    pub(super) not_reached: Option<DialFailure>,
+    /// Why the last hole was not punched.
+    pub(super) not_punched: Option<String>,
     pub(super) rates: Rates,
     pub(super) chain_resets: u64,
 }
@@ -46,7 +50,12 @@ pub(super) struct Peer {
 impl Peer {
     /// What its tunnel carried.
     pub(super) fn carried(&self) -> Carried {
-        Carried { received: self.stats.rx_bytes(), sent: self.stats.tx_bytes() }
+        Carried {
+            received: self.stats.rx_bytes(),
+            sent: self.stats.tx_bytes(),
+            frames: self.stats.rx_frames(),
+            sealed: self.stats.peer_frames(),
+        }
     }
 
     /// When time alone changes something.
@@ -91,8 +100,11 @@ impl Supervisor {
             NetEvent::Checked { address, reachable } => return self.checked(address, reachable),
             NetEvent::Reserved { relay } => return self.reserved(relay),
             NetEvent::Unreserved { relay, error } => return self.unreserved(&relay, &error),
-            NetEvent::DialFailed { peer, error } => {
-                tracing::debug!(%peer, %error, "not reached; trying again");
+            NetEvent::DialFailed { peer, failure } => return self.not_reached(peer, failure),
+            NetEvent::NotPunched { peer, error } => {
+                if let Some(peer) = self.slots.get(&peer).and_then(|slot| self.peers.get_mut(slot)) {
+                    peer.not_punched = Some(error);
+                }
                 return;
             }
             NetEvent::RoundTrip { peer, time } => {
@@ -106,6 +118,9 @@ impl Supervisor {
                 let Some(&slot) = self.slots.get(&peer) else { return };
                 self.reached.note(peer, &address, dialled);
                 if let Some(peer) = self.peers.get_mut(&slot) {
+                    if relay_of(&address).is_none() {
+                        (peer.not_reached, peer.not_punched) = (None, None);
+                    }
                     peer.connections.insert(connection, address);
                 }
                 if let Some(endpoint) = endpoint {

@@ -1,4 +1,4 @@
-//! How much a tunnel carried in the last seconds.
+//! How much a tunnel carried in the last seconds, and how much was lost on the way.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -10,11 +10,20 @@ const WINDOW: Duration = Duration::from_secs(5);
 /// The time between two samples, and the shortest time that a rate is told over.
 const PACE: Duration = Duration::from_secs(1);
 
-/// Bytes that a tunnel carried up to some time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// So many frames must have been sent before loss is told: of fewer a single one would count for much.
+const ENOUGH_FRAMES: u64 = 20;
+
+/// What a tunnel carried up to some time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Carried {
+    /// Bytes.
     pub(super) received: u64,
+    /// Bytes.
     pub(super) sent: u64,
+    /// Frames that arrived.
+    pub(super) frames: u64,
+    /// Frames that the peer sealed.
+    pub(super) sealed: u64,
 }
 
 /// Samples of a tunnel's counters. They are taken while something flows, so an idle tunnel costs nothing.
@@ -23,7 +32,7 @@ pub(super) struct Rates(VecDeque<(Time, Carried)>);
 
 impl Rates {
     pub(super) fn new(now: Time) -> Self {
-        Self(VecDeque::from([(now, Carried { received: 0, sent: 0 })]))
+        Self(VecDeque::from([(now, Carried::default())]))
     }
 
     /// Takes a sample, unless one was taken just before.
@@ -40,14 +49,27 @@ impl Rates {
 
     /// Bits a second, received and sent.
     pub(super) fn bps(&self, now: Time, carried: Carried) -> (u64, u64) {
-        let recent = self.0.iter().find(|(at, _)| now.saturating_since(*at) <= WINDOW);
-        let Some((since, before)) = recent.or(self.0.back()) else { return (0, 0) };
+        let Some((since, before)) = self.recent(now).or(self.0.back()) else { return (0, 0) };
         let milliseconds = now.saturating_since(*since).max(PACE).as_millis();
         let bps = |now: u64, before: u64| {
             let bits = u128::from(now.saturating_sub(before)) * 8;
             u64::try_from(bits * 1000 / milliseconds).unwrap_or(u64::MAX)
         };
         (bps(carried.received, before.received), bps(carried.sent, before.sent))
+    }
+
+    /// Of a hundred frames that the peer sealed, how many did not arrive.
+    pub(super) fn loss_percent(&self, now: Time, carried: Carried) -> Option<f64> {
+        let (_, before) = self.recent(now)?;
+        let sealed = carried.sealed.saturating_sub(before.sealed);
+        let arrived = carried.frames.saturating_sub(before.frames);
+        // Late ones of before the window may make them more than were sealed in it.
+        (sealed >= ENOUGH_FRAMES).then(|| sealed.saturating_sub(arrived) as f64 * 100.0 / sealed as f64)
+    }
+
+    /// The oldest sample of the last seconds.
+    fn recent(&self, now: Time) -> Option<&(Time, Carried)> {
+        self.0.iter().find(|(at, _)| now.saturating_since(*at) <= WINDOW)
     }
 }
 
@@ -60,7 +82,7 @@ mod tests {
     }
 
     fn carried(received: u64, sent: u64) -> Carried {
-        Carried { received, sent }
+        Carried { received, sent, ..Carried::default() }
     }
 
     #[test]
@@ -83,5 +105,20 @@ mod tests {
         rates.sample(at(3_600_000), carried(1000, 0));
         assert_eq!(rates.bps(at(3_600_500), carried(126_000, 0)).0, 1_000_000);
         assert_eq!(rates.bps(at(3_602_000), carried(251_000, 0)).0, 1_000_000);
+    }
+
+    #[test]
+    fn loss_is_what_the_peer_sealed_and_did_not_arrive_in_the_last_seconds() {
+        let frames = |frames, sealed| Carried { frames, sealed, ..Carried::default() };
+        let mut rates = Rates::new(at(0));
+        assert_eq!(rates.loss_percent(at(100), frames(10, 19)), None, "of too few");
+        rates.sample(at(2000), frames(1000, 1000));
+        assert_eq!(rates.loss_percent(at(2500), frames(1150, 1200)), Some(50.0 * 100.0 / 1200.0));
+        for second in 3..=10 {
+            rates.sample(at(second * 1000), frames(second * 900, second * 1000));
+        }
+        assert_eq!(rates.loss_percent(at(10_000), frames(9000, 10_000)), Some(10.0));
+        assert_eq!(rates.loss_percent(at(10_100), frames(13_600, 14_000)), Some(0.0), "late ones");
+        assert_eq!(rates.loss_percent(at(60_000), frames(13_600, 14_000)), None, "nothing was sent lately");
     }
 }

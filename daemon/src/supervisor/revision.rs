@@ -212,6 +212,8 @@ impl Supervisor {
             wish,
             connections: BTreeMap::new(),
             round_trip: None,
+            not_reached: None,
+            not_punched: None,
             rates: Rates::new(boottime()),
             chain_resets: 0,
         };

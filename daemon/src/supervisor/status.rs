@@ -11,8 +11,9 @@ use node::drops::DropCounters;
 use node::path::Path;
 use os::clock::boottime;
 
-use super::Supervisor;
 use super::peer::Peer;
+use super::{Supervisor, obstacles};
+use crate::config::CarrierRule;
 
 impl Supervisor {
     pub(super) fn status(&self) -> Status {
@@ -27,18 +28,23 @@ impl Supervisor {
             listen: self.listening.iter().map(ToString::to_string).collect(),
             health: self.health.items(),
             drops: named(self.plane.drops()),
-            peers: self.peers.values().map(peer_status).collect(),
+            peers: self.peers.values().map(|peer| self.peer_status(peer)).collect(),
         }
+    }
+
+    pub(super) fn peer_status(&self, peer: &Peer) -> PeerStatus {
+        peer_status(peer, self.config.carrier)
     }
 }
 
-pub(super) fn peer_status(peer: &Peer) -> PeerStatus {
+fn peer_status(peer: &Peer, carrier: CarrierRule) -> PeerStatus {
     let now = boottime();
     let tunnel = peer.tunnel.status(now);
     let milliseconds = |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     let epoch = tunnel.epoch.as_ref();
     let address = peer.used();
     let round_trip = tunnel.round_trip.or(peer.round_trip);
+    let carried = peer.carried();
     let path = match peer.paths.current() {
         Path::Datagrams(endpoint) => Some(("udp", udp_address(endpoint.remote).to_string())),
         Path::Stream => {
@@ -47,16 +53,20 @@ pub(super) fn peer_status(peer: &Peer) -> PeerStatus {
     };
     let path = epoch.and(path).map(|(kind, address)| PathStatus {
         kind: kind.into(),
+        relay: (kind == "relay").then(|| address_of_relay(peer.used())).flatten(),
         address,
         rtt_ms: round_trip.map(|time| time.as_secs_f64() * 1000.0),
+        loss_percent: peer.rates.loss_percent(now, carried),
         mtu: peer.paths.mtu(),
+        not_direct: obstacles::to_directness(peer, carrier),
     });
-    let (rx_bps, tx_bps) = peer.rates.bps(now, peer.carried());
+    let (rx_bps, tx_bps) = peer.rates.bps(now, carried);
     PeerStatus {
         id: peer_id::format(peer.config.key),
         name: peer.config.name.clone(),
         state: tunnel.state.name().into(),
         path,
+        obstacle: obstacles::to_connecting(peer, tunnel.state),
         cipher: epoch.map(|epoch| epoch.cipher.name().into()),
         last_authentic: tunnel.last_received.map(|at| wall_time(now.saturating_since(at))),
         last_authentic_ms: tunnel.last_received.map(|at| milliseconds(now.saturating_since(at))),
@@ -75,6 +85,10 @@ pub(super) fn peer_status(peer: &Peer) -> PeerStatus {
         chain_resets: peer.chain_resets,
         failures: tunnel.failures.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect::<BTreeMap<_, _>>(),
     }
+}
+
+fn address_of_relay(address: Option<&Multiaddr>) -> Option<String> {
+    address.and_then(relay_of).map(|relay| relay.to_string())
 }
 
 /// A UDP address as other outer addresses are written.

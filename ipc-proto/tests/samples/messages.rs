@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use cryprq_ipc_proto::frame::Frame;
 use cryprq_ipc_proto::message::{
-    Addresses, Event, EventBody, HealthItem, InviteStatus, Netcheck, OuterAddress, PathStatus, PeerStatus, RelayStatus,
-    Reply, Request, Status, StatusChange,
+    Addresses, Event, EventBody, HealthItem, InviteStatus, Netcheck, Obstacle, OuterAddress, PathStatus, PeerStatus,
+    RelayStatus, Reply, Request, Status, StatusChange,
 };
 use cryprq_ipc_proto::secret::SecretText;
 use serde_json::to_value;
@@ -115,6 +115,7 @@ fn idle(id: &str, name: &str) -> PeerStatus {
         name: name.into(),
         state: "idle".into(),
         path: None,
+        obstacle: None,
         cipher: None,
         last_authentic: None,
         last_authentic_ms: None,
@@ -141,8 +142,15 @@ fn connected() -> PeerStatus {
         path: Some(PathStatus {
             kind: "stream".into(),
             address: "/ip4/192.0.2.1/udp/41820/quic-v1".into(),
+            relay: None,
             rtt_ms: Some(12.5),
+            loss_percent: Some(0.25),
             mtu: 1420,
+            not_direct: Some(Obstacle {
+                code: "no_answer".into(),
+                text: "the peer does not answer datagrams with frames, though QUIC passes".into(),
+                hint: None,
+            }),
         }),
         cipher: Some("ChaCha20-Poly1305".into()),
         last_authentic: Some("2026-11-25T01:02:03Z".into()),
@@ -187,7 +195,12 @@ fn status() -> Status {
 
 /// One peer hung up, one went, one came.
 fn later() -> Status {
-    let lost = PeerStatus { state: "connecting".into(), path: None, cipher: None, psk: false, ..connected() };
+    let obstacle = Some(Obstacle {
+        code: "unreachable".into(),
+        text: "not reached: /ip4/192.0.2.1/tcp/41820: Connection refused".into(),
+        hint: Some("is the host on?".into()),
+    });
+    let lost = PeerStatus { state: "connecting".into(), path: None, cipher: None, psk: false, obstacle, ..connected() };
     Status {
         name: "laptop".into(),
         health: Vec::new(),

@@ -12,6 +12,7 @@ fn two_hosts_behind_symmetric_nats_reach_each_other_by_their_relay() -> Result<(
     let path = scene.wait_for_path("relay")?;
     let address = path["address"].as_str().unwrap_or_default();
     ensure!(address.contains(&format!("/p2p/{}/p2p-circuit", scene.ids.relay.id)), "the path is {path}");
+    ensure!(path["relay"] == scene.ids.relay.id && path["not_direct"]["code"] == "relayed", "the path is {path}");
     scene.transfer(1_000_000)
 }
 

@@ -5,6 +5,7 @@ mod files;
 mod health;
 mod log;
 mod memory;
+mod obstacles;
 mod peers;
 mod service;
 
@@ -13,6 +14,8 @@ use cryprq_tests::lab::{Daemon, Host, Identity, Pair, Peering, programs, until};
 
 /// Where B, the second host, is reached.
 const B_QUIC: &str = "/ip4/192.0.2.2/udp/41820/quic-v1";
+/// The same by TCP.
+const B_TCP: &str = "/ip4/192.0.2.2/tcp/41820";
 
 /// What needs hosts here.
 const WHOM: &str = "tests of a daemon's upkeep";

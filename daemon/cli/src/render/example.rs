@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
-use cryprq_ipc_proto::message::{Addresses, HealthItem, PathStatus, PeerStatus, Status};
+use cryprq_ipc_proto::message::{Addresses, HealthItem, Obstacle, PathStatus, PeerStatus, Status};
 
 use crate::output::Size;
 
@@ -51,9 +51,17 @@ fn gateway() -> PeerStatus {
         path: Some(PathStatus {
             kind: "stream".into(),
             address: "/ip4/192.0.2.2/udp/41820/quic-v1/p2p/12D3KooWGateway".into(),
+            relay: None,
             rtt_ms: Some(12.34),
+            loss_percent: Some(0.5),
             mtu: 1420,
+            not_direct: Some(Obstacle {
+                code: "no_answer".into(),
+                text: "the peer does not answer datagrams".into(),
+                hint: Some("look at its firewall".into()),
+            }),
         }),
+        obstacle: None,
         cipher: Some("aes-256-gcm".into()),
         last_authentic: Some("2026-01-01T00:00:00Z".into()),
         last_authentic_ms: Some(2100),
@@ -80,6 +88,11 @@ fn phone() -> PeerStatus {
         name: "phone".into(),
         state: "connecting".into(),
         path: None,
+        obstacle: Some(Obstacle {
+            code: "unreachable".into(),
+            text: "not reached: /ip4/192.0.2.9/tcp/41820: Connection refused".into(),
+            hint: Some("is the host on?".into()),
+        }),
         cipher: None,
         last_authentic: None,
         last_authentic_ms: None,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
-use cryprq_ipc_proto::message::{PathStatus, PeerStatus};
+use cryprq_ipc_proto::message::{Obstacle, PathStatus, PeerStatus};
 use unicode_width::UnicodeWidthStr;
 
 use super::sheet::{Sheet, cut, padded};
@@ -36,6 +36,12 @@ pub(crate) fn peer(out: &mut dyn Write, size: Size, peer: &PeerStatus) -> io::Re
     if let Some(failures) = counts(&peer.failures) {
         sheet.field("failed", &failures)?;
     }
+    let not_direct = peer.path.as_ref().and_then(|path| path.not_direct.as_ref());
+    for (what, obstacle) in [("", peer.obstacle.as_ref()), ("not direct: ", not_direct)] {
+        if let Some(Obstacle { code: _, text, hint }) = obstacle {
+            sheet.warning(ODD, &format!("{what}{text}"), hint.as_deref())?;
+        }
+    }
     if peer.chain_resets > 0 {
         let times = if peer.chain_resets == 1 { "time" } else { "times" };
         let (count, why) = (peer.chain_resets, "it was restarted, or somebody has its identity key");
@@ -48,7 +54,9 @@ fn way(path: &PathStatus) -> String {
     // The PeerId stands above anyway.
     let address = path.address.split("/p2p/").next().unwrap_or(&path.address);
     let rtt = path.rtt_ms.map(|ms| format!(", {ms:.1} ms")).unwrap_or_default();
-    format!("{} {address}{rtt}, MTU {}", path.kind, path.mtu)
+    let loss = path.loss_percent.map(|percent| format!(", {percent:.1} % lost")).unwrap_or_default();
+    let relay = path.relay.as_ref().map(|relay| format!(" by {relay}")).unwrap_or_default();
+    format!("{}{relay} {address}{rtt}{loss}, MTU {}", path.kind, path.mtu)
 }
 
 fn keys(peer: &PeerStatus) -> Option<String> {

@@ -67,12 +67,14 @@ laptop  running  version 0.1.0, started SINCE
 gateway  ● connected
   id         12D3KooWGateway
   heard      2 s ago
-  path       stream /ip4/192.0.2.2/udp/41820/quic-v1, 12.3 ms, MTU 1420
+  path       stream /ip4/192.0.2.2/udp/41820/quic-v1, 12.3 ms, 0.5 % lost, MTU 1420
   keys       aes-256-gcm with PSK, made 3 times, again in 5 min
   received   1.5 MiB, 12.3 Mbit/s
   sent       900 B, 0 bit/s
   allowed    10.86.0.1/32 fd63:7279:7072::1/128
   dropped    2 replayed, 1 too_old
+  ! not direct: the peer does not answer datagrams
+    look at its firewall
 
 phone  ● connecting
   id         12D3KooWPhone
@@ -81,6 +83,8 @@ phone  ● connecting
   sent       0 B
   allowed    10.86.0.3/32
   failed     4 timeout
+  ! not reached: /ip4/192.0.2.9/tcp/41820: Connection refused
+    is the host on?
   ! it started without its chain 1 time: it was restarted, or somebody has its identity key
 ";
         assert_eq!(example::plain(|out| status(out, example::WIDE, &example::status())), expected);

@@ -178,6 +178,9 @@ struct Current<'l> {
     via: Path,
     packets: u64,
     bytes: u64,
+    /// Frames that came, and frames that the peer sealed meanwhile.
+    frames: u64,
+    sealed: u64,
 }
 
 impl FrameSink for Opening<'_> {
@@ -197,10 +200,12 @@ impl Opening<'_> {
         if self.current.as_ref().is_none_or(|current| current.slot != slot) {
             self.report();
             let peer = self.peers.get(&slot).map(|peer| &**peer);
-            self.current = Some(Current { slot, peer, via, packets: 0, bytes: 0 });
+            self.current = Some(Current { slot, peer, via, packets: 0, bytes: 0, frames: 0, sealed: 0 });
         }
         let Some(current) = &mut self.current else { return };
         current.via = via;
+        current.frames += 1;
+        current.sealed = current.sealed.saturating_add(received.step);
         let drops = drops_of(current.peer, self.drops);
         if let Some((length, checksum)) = take_note(self.reports, received, self.now, via, drops) {
             let start = at.start + HEADER_LEN;
@@ -221,12 +226,11 @@ impl Opening<'_> {
 
     /// Reports once for all neighbours.
     fn report(&mut self) {
-        let Some(Current { slot, peer, via, packets, bytes }) = self.current.take() else { return };
+        let Some(Current { slot, peer, via, packets, bytes, frames, sealed }) = self.current.take() else { return };
         self.reports.push(slot, News::Received { at: self.now, via });
-        if packets > 0
-            && let Some(peer) = peer
-        {
+        if let Some(peer) = peer {
             peer.stats.count_rx(packets, bytes);
+            peer.stats.count_frames(frames, sealed);
         }
     }
 
@@ -249,7 +253,7 @@ fn take_note(
     via: Path,
     drops: &DropCounters,
 ) -> Option<(usize, Checksum)> {
-    let Received { slot, epoch, arrival, whereabouts, content } = received;
+    let Received { slot, epoch, arrival, whereabouts, step: _, content } = received;
     if arrival == Arrival::First {
         reports.tunnel(slot, Report::FirstFrame { epoch });
     }

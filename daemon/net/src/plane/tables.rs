@@ -61,6 +61,8 @@ pub struct PeerStats {
     tx_bytes: AtomicU64,
     rx_packets: AtomicU64,
     tx_packets: AtomicU64,
+    rx_frames: AtomicU64,
+    peer_frames: AtomicU64,
     drops: DropCounters,
 }
 
@@ -85,6 +87,16 @@ impl PeerStats {
         self.tx_packets.load(Ordering::Relaxed)
     }
 
+    /// Frames that arrived, of whatever kind.
+    pub fn rx_frames(&self) -> u64 {
+        self.rx_frames.load(Ordering::Relaxed)
+    }
+
+    /// Frames that the peer sealed up to the newest of those, by their counters.
+    pub fn peer_frames(&self) -> u64 {
+        self.peer_frames.load(Ordering::Relaxed)
+    }
+
     /// Packets and frames of this peer that were dropped.
     pub const fn drops(&self) -> &DropCounters {
         &self.drops
@@ -93,6 +105,11 @@ impl PeerStats {
     pub(super) fn count_rx(&self, packets: u64, bytes: u64) {
         self.rx_bytes.fetch_add(bytes, Ordering::Relaxed);
         self.rx_packets.fetch_add(packets, Ordering::Relaxed);
+    }
+
+    pub(super) fn count_frames(&self, arrived: u64, sealed: u64) {
+        self.rx_frames.fetch_add(arrived, Ordering::Relaxed);
+        self.peer_frames.fetch_add(sealed, Ordering::Relaxed);
     }
 
     pub(super) fn count_tx(&self, packets: u64, bytes: u64) {

@@ -9,6 +9,7 @@ mod admission;
 mod behaviour;
 mod connections;
 mod dialer;
+mod failure;
 mod handshakes;
 mod lan;
 mod links;
@@ -24,6 +25,7 @@ mod task;
 mod upgrades;
 
 pub use admission::Guests;
+pub use failure::{DialFailure, DialFault};
 pub use observed::Sighting;
 pub use pairing::PairStream;
 pub(crate) use streams::Substreams;
@@ -179,6 +181,13 @@ pub enum NetEvent {
     /// A wanted peer could not be reached; it is tried again.
     DialFailed {
         /// Whom.
+        peer: PeerKey,
+        /// Why.
+        failure: DialFailure,
+    },
+    /// DCUtR made no direct connection to a peer that a relay connects us to; it is tried again.
+    NotPunched {
+        /// To whom.
         peer: PeerKey,
         /// Why.
         error: String,

@@ -53,6 +53,9 @@ impl Task {
                 tracing::debug!(%peer, error = told(error), "no hole could be punched");
                 // It is only the side that listened which hears of tries that failed.
                 self.upgrades.not_begun(&peer, (self.clock)());
+                if let Some(key) = self.peers.get(&peer).map(|peer| peer.key) {
+                    self.outbox.push_back(NetEvent::NotPunched { peer: key, error: told(error) });
+                }
             }
         }
     }

@@ -22,6 +22,7 @@ use super::admission::{Gate, GateEvent, Guests, Members, Opened};
 use super::behaviour::{self, Behaviour, Control, Event};
 use super::connections::Connections;
 use super::dialer::{Dialer, is_outer};
+use super::failure::DialFailure;
 use super::handshakes::Handshakes;
 use super::listeners::Listeners;
 use super::pairing::{PairNews, PairStream, Pairings};
@@ -224,7 +225,8 @@ impl Task {
         let unknown = addresses.iter().filter_map(relay_of).find(|relay| !self.swarm.behaviour().gate.knows(relay));
         addresses.retain(|address| relay_of(address).is_none_or(|relay| self.swarm.behaviour().gate.knows(&relay)));
         if let Some(relay) = unknown.filter(|_| addresses.is_empty()) {
-            return self.dial_failed(peer, format!("the relay {relay} is neither a peer nor named in relay.use"));
+            let text = format!("the relay {relay} is neither a peer nor named in relay.use");
+            return self.dial_failed(peer, DialFailure::before_dialling(text));
         }
         let options = DialOpts::peer_id(peer).condition(condition).addresses(addresses).build();
         let connection = options.connection_id();
@@ -232,16 +234,16 @@ impl Task {
             Ok(()) => _ = self.dials.insert(connection),
             // libp2p dials it for a purpose of its own, whose end says nothing about ours.
             Err(DialError::DialPeerConditionFalse(_)) => self.dialer.failed(&peer, (self.clock)(), random()),
-            Err(error) => self.dial_failed(peer, told(&error)),
+            Err(error) => self.dial_failed(peer, DialFailure::of(&error)),
         }
     }
 
-    fn dial_failed(&mut self, peer: PeerId, error: String) {
+    fn dial_failed(&mut self, peer: PeerId, failure: DialFailure) {
         self.dialer.failed(&peer, (self.clock)(), random());
         if let Some(key) = self.peers.get(&peer).map(|peer| peer.key) {
-            self.outbox.push_back(NetEvent::DialFailed { peer: key, error });
+            self.outbox.push_back(NetEvent::DialFailed { peer: key, failure });
         } else if let Some(peer) = self.pairings.asked(&peer) {
-            self.outbox.push_back(NetEvent::PairingFailed { peer, error });
+            self.outbox.push_back(NetEvent::PairingFailed { peer, error: failure.text });
         }
     }
 
@@ -398,10 +400,11 @@ impl Task {
             }
             SwarmEvent::ConnectionClosed { peer_id, connection_id, .. } => self.disconnected(peer_id, connection_id),
             SwarmEvent::OutgoingConnectionError { peer_id: Some(peer), connection_id, error, .. } => {
-                tracing::debug!(error = told(&error), "dialling failed");
-                self.relays.not_reached(&peer, &told(&error));
+                let failure = DialFailure::of(&error);
+                tracing::debug!(error = failure.text, "dialling failed");
+                self.relays.not_reached(&peer, &failure.text);
                 if self.dials.remove(&connection_id) {
-                    self.dial_failed(peer, told(&error));
+                    self.dial_failed(peer, failure);
                 }
             }
             SwarmEvent::Behaviour(Event::Ping(ping)) => self.pinged(ping),

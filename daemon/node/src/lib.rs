@@ -16,6 +16,7 @@
 #![warn(clippy::iter_over_hash_type)]
 
 pub mod crypto;
+pub mod deadlines;
 pub mod demux;
 pub mod drops;
 pub mod epoch;

@@ -36,6 +36,7 @@ use net::Multiaddr;
 use net::plane::{Plane, Reports};
 use net::swarm::{Net, NetEvent};
 use node::crypto::Identity;
+use node::deadlines::Deadlines;
 use node::pairing::{default_ipv4, inner_ipv6};
 use node::path::Input as PathInput;
 use node::peer_key::PeerKey;
@@ -148,6 +149,8 @@ pub struct Supervisor {
     log: LogLevel,
     peers: BTreeMap<PeerSlot, Peer>,
     slots: BTreeMap<PeerKey, PeerSlot>,
+    /// When time alone changes something for a peer.
+    deadlines: Deadlines<PeerSlot>,
     /// No slot is used twice: what comes late for a peer that is gone is not taken for another's.
     next_slot: u32,
     pairing: Pairing,
@@ -201,6 +204,7 @@ impl Supervisor {
             log: parts.log,
             peers: BTreeMap::new(),
             slots: BTreeMap::new(),
+            deadlines: Deadlines::default(),
             next_slot: 0,
             pairing,
             listening: BTreeSet::new(),
@@ -320,9 +324,13 @@ impl Supervisor {
 
     fn pause(&self, busy: bool) -> Duration {
         let now = boottime();
-        let tunnels = self.peers.values().filter_map(Peer::deadline);
-        let others = [self.pings.deadline(), self.pairing.deadline(), self.watchdog.as_ref().map(Watchdog::deadline)];
-        let deadline = tunnels.chain(others.into_iter().flatten()).min();
+        let others = [
+            self.deadlines.first(),
+            self.pings.deadline(),
+            self.pairing.deadline(),
+            self.watchdog.as_ref().map(Watchdog::deadline),
+        ];
+        let deadline = others.into_iter().flatten().min();
         let longest = if busy { Reports::PAUSE } else { LOOK };
         deadline.map_or(longest, |deadline| deadline.saturating_since(now).min(longest))
     }
@@ -370,8 +378,7 @@ impl Supervisor {
 
     async fn expire(&mut self) {
         let now = boottime();
-        let due = self.peers.iter().filter(|(_, peer)| peer.deadline().is_some_and(|deadline| deadline <= now));
-        let due: Vec<_> = due.map(|(slot, _)| *slot).collect();
+        let due: Vec<_> = self.deadlines.due(now).collect();
         for slot in due {
             self.feed(slot, Input::Timeout).await;
             self.feed_paths(slot, PathInput::Timeout).await;

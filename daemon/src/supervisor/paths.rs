@@ -63,6 +63,7 @@ impl Supervisor {
                 }
             }
         }
+        self.renew_deadline(slot);
         self.judge_path(slot);
     }
 

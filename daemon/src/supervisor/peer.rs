@@ -158,6 +158,12 @@ impl Supervisor {
         while let Some(output) = self.peers.get_mut(&slot).and_then(|peer| peer.tunnel.poll_output()) {
             self.obey(slot, key, output).await;
         }
+        self.renew_deadline(slot);
+    }
+
+    /// After something happened to a peer's tunnel or its paths.
+    pub(super) fn renew_deadline(&mut self, slot: PeerSlot) {
+        self.deadlines.set(slot, self.peers.get(&slot).and_then(Peer::deadline));
     }
 
     async fn obey(&mut self, slot: PeerSlot, key: PeerKey, output: Output) {

@@ -218,6 +218,7 @@ impl Supervisor {
             chain_resets: 0,
         };
         self.peers.insert(slot, peer);
+        self.renew_deadline(slot);
         Ok(slot)
     }
 
@@ -231,6 +232,7 @@ impl Supervisor {
         self.slots.remove(&key);
         // The tunnel goes before the loops are asked: it holds the key to send with.
         self.peers.remove(&slot);
+        self.renew_deadline(slot);
         self.plane.remove_peer(slot);
         self.pings.end(slot);
         self.reached.forget(key);

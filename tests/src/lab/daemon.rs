@@ -40,7 +40,20 @@ impl Identity {
     /// # Errors
     /// Never for the seeds in use.
     pub fn new(byte: u8) -> anyhow::Result<Self> {
-        let seed = [byte; 32];
+        Self::from_seed([byte; 32])
+    }
+
+    /// One of many identities, none of which is that of a byte.
+    ///
+    /// # Errors
+    /// Never for the seeds in use.
+    pub fn numbered(number: u32) -> anyhow::Result<Self> {
+        let mut seed = *b"one of many identities, number 0";
+        seed[28..].copy_from_slice(&number.to_le_bytes());
+        Self::from_seed(seed)
+    }
+
+    fn from_seed(seed: [u8; 32]) -> anyhow::Result<Self> {
         let key = NodeIdentity::from_seed(HeapStore.keep(SecretKey32::new(seed))?)?.public();
         let ipv4 = default_ipv4(key, "10.86.0.0/16".parse()?).context("the range has room")?;
         Ok(Self { seed, id: peer_id::format(key), ipv4, ipv6: inner_ipv6(key) })

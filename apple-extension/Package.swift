@@ -12,6 +12,22 @@ var targets: [Target] = [
     .testTarget(name: "CrypRQTunnelKitTests", dependencies: [kit, "CCrypRQIPC"]),
 ]
 
+#if os(Linux)
+    let tunnel = ["NetworkExtension", "XPC", "os"]
+    let app = ["NetworkExtension", "SystemExtensions", "ServiceManagement", "SwiftUI", "CoreImage"]
+    let interfaces = Set(tunnel + app).sorted()
+    targets += interfaces.map {
+        .target(name: $0, dependencies: $0 == "SwiftUI" ? ["CoreImage"] : [], path: "Interfaces/\($0)")
+    }
+    targets += [
+        .executableTarget(name: "PacketTunnel", dependencies: [kit] + tunnel.map { .target(name: $0) }),
+        .executableTarget(name: "MenuBar", dependencies: [kit] + app.map { .target(name: $0) }),
+        .executableTarget(name: "swift-pump", dependencies: [kit], path: "Tests/Programs/swift-pump"),
+        .executableTarget(name: "menu-rows", dependencies: [kit], path: "Tests/Programs/menu-rows"),
+        .testTarget(name: "PacketTunnelTests", dependencies: ["PacketTunnel", "NetworkExtension", kit]),
+    ]
+#endif
+
 let package = Package(
     name: "CrypRQ",
     platforms: [.macOS(.v13)],

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod apple;
 pub mod codec;
 pub mod error;
 pub mod extension;

@@ -108,6 +108,29 @@ public struct ControlClient: Sendable {
 }
 
 extension ControlClient {
+    /// What came of something that was clicked.
+    public enum Outcome: Equatable, Sendable {
+        case done
+        case invitation(Invitation)
+        case failed(ControlError)
+    }
+
+    private struct Done: Decodable {}
+
+    /// Does what the model's `request(for:)` said.
+    public func perform(_ request: ControlRequest) -> Outcome {
+        do {
+            switch request {
+            case .invite: return .invitation(try ask(request, as: Invitation.self))
+            case .status, .up, .down:
+                _ = try ask(request, as: Done.self)
+                return .done
+            }
+        } catch {
+            return .failed(error)
+        }
+    }
+
     /// What is to be seen of the daemon now.
     public func look() -> DaemonView {
         do {

@@ -96,6 +96,16 @@ public struct MenuModel: Equatable, Sendable {
         }
     }
 
+    /// What came of a request.
+    public mutating func take(_ outcome: ControlClient.Outcome) {
+        switch outcome {
+        case .done: break
+        case .invitation(let made): invite = .made(made)
+        case .failed(.refused(let error)): invite = .refused(error)
+        case .failed(let error): daemon = DaemonView(error)
+        }
+    }
+
     public var rows: [MenuRow] {
         daemonRows + troubleRows + tunnelRows
             + [
@@ -181,8 +191,10 @@ public struct MenuModel: Equatable, Sendable {
     private func path(of peer: PeerStatus) -> String {
         guard let path = peer.path else { return "" }
         let kind =
-            if path.kind == "udp" { "direct" } else if path.address.contains("/p2p-circuit") { "relayed" } else {
-                "by TCP"
+            switch path.kind {
+            case "udp": "direct"
+            case "relay": "relayed"
+            default: "by TCP"
             }
         let rtt = path.rttMs.map { ", \(Int($0.rounded())) ms" } ?? ""
         return " (\(kind)\(rtt))"

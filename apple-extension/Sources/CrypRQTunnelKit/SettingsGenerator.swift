@@ -39,7 +39,7 @@ public enum SettingsError: Error, Equatable, Sendable, CustomStringConvertible {
         switch self {
         case .noAddress: "there is no address for the interface"
         case .malformed(let text): "'\(text)' is no address or prefix"
-        case .mtu(let mtu): "an MTU of \(mtu) bytes is below the 1280 that IPv6 needs"
+        case .mtu(let mtu): "an MTU of \(mtu) bytes is less than its addresses need"
         case .defaultRouteWithoutDNS: "there is a default route and no resolver"
         }
     }
@@ -49,15 +49,17 @@ public enum SettingsError: Error, Equatable, Sendable, CustomStringConvertible {
 public enum SettingsGenerator {
     /// macOS ignores longer prefixes of an interface's own address, or loses its default route with them.
     static let longestIPv6AddressPrefix = 120
-    static let smallestMTU: UInt16 = 1280
+    /// What each host takes of IPv4, and the least that IPv6 can do with.
+    static let smallestMTU: (ipv4: UInt16, ipv6: UInt16) = (576, 1280)
 
     public static func plan(_ settings: TunnelSettings) throws(SettingsError) -> NetworkPlan {
         if settings.addresses.isEmpty { throw .noAddress }
-        if settings.mtu < smallestMTU { throw .mtu(settings.mtu) }
         var plan = NetworkPlan(mtu: Int(settings.mtu))
         try sort(settings.addresses, into: &plan, ipv4: \.addresses, ipv6: \.addresses)
         try sort(settings.included, into: &plan, ipv4: \.included, ipv6: \.included)
         try sort(settings.excluded, into: &plan, ipv4: \.excluded, ipv6: \.excluded)
+        let smallest = plan.ipv6 == .init() ? smallestMTU.ipv4 : smallestMTU.ipv6
+        if settings.mtu < smallest { throw .mtu(settings.mtu) }
         for index in plan.ipv6.addresses.indices {
             plan.ipv6.addresses[index].prefix = min(plan.ipv6.addresses[index].prefix, longestIPv6AddressPrefix)
         }

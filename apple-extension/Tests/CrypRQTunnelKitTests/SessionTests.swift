@@ -38,7 +38,7 @@ struct SessionTests {
     @Test("packets flow both ways once the settings are in force")
     func packets() async throws {
         let daemon = try await run()
-        #expect(daemon.heard.last == ControlFrame(id: 3, .ready))
+        try await until("ready") { daemon.heard.last == ControlFrame(id: 3, .ready) }
         #expect(host.plans == [try SettingsGenerator.plan(settings)])
         flow.arrive([ipv4(), ipv6()])
         try await until("they arrive") { daemon.packets.count == 2 }

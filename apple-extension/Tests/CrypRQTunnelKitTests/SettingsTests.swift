@@ -25,6 +25,12 @@ struct SettingsTests {
         #expect(plan.ipv6.included == [.init(address: "fd00::2", prefix: 128)])
     }
 
+    @Test("an interface without IPv6 may be narrower than IPv6 needs")
+    func narrow() throws {
+        let plan = try SettingsGenerator.plan(TunnelSettings(addresses: ["10.0.0.1/32"], included: [], mtu: 1279))
+        #expect(plan.mtu == 1279)
+    }
+
     @Test("a default route is the mask of zeros")
     func defaultRoute() throws {
         let plan = try SettingsGenerator.plan(
@@ -38,7 +44,8 @@ struct SettingsTests {
             #expect(throws: SettingsError.self) { try SettingsGenerator.plan(settings) }
         }
         #expect(error(TunnelSettings(addresses: [], included: [], mtu: 1280)) == .noAddress)
-        #expect(error(TunnelSettings(addresses: ["10.0.0.1/32"], included: [], mtu: 1279)) == .mtu(1279))
+        #expect(error(TunnelSettings(addresses: ["10.0.0.1/32"], included: [], mtu: 575)) == .mtu(575))
+        #expect(error(TunnelSettings(addresses: ["fd00::1/64"], included: [], mtu: 1279)) == .mtu(1279))
         for wrong in ["", "10.0.0.1", "10.0.0.1/", "10.0.0.1/33", "10.0.0.1/-1", "::1/129", "x/1", "10.0.0.1/1/1"] {
             #expect(error(TunnelSettings(addresses: [wrong], included: [], mtu: 1280)) == .malformed(wrong))
         }

@@ -1,0 +1,9 @@
+import Foundation
+import NetworkExtension
+
+#if canImport(ObjectiveC)
+    autoreleasepool { NEProvider.startSystemExtensionMode() }
+#else
+    NEProvider.startSystemExtensionMode()
+#endif
+dispatchMain()

@@ -1,0 +1,1 @@
+../CrypRQTunnelKitTests/Fixtures.swift

@@ -1,27 +1,38 @@
 // Plays the extension's part on Linux: moves packets between a TUN device and the daemon behind `tun.sock`.
 //
-// Usage: swift-pump SOCKET
-// The TUN device (no packet information, blocking) is standard input and output. What the extension would ask of macOS
-// is said on standard error, one JSON object a line: {"apply":{...}}, {"started":null}, {"reasserting":true},
+// Usage: swift-pump SOCKET INTERFACE
+// It makes the interface and leaves its addresses and routes to whoever started it: what the extension would ask of
+// macOS is said on standard output, one JSON object a line: {"apply":"…"}, {"started":""}, {"reasserting":"true"},
 // {"cancelled":"why"}. SIGTERM stops it; SIGUSR1 is sleep and SIGUSR2 is wake.
 import CrypRQTunnelKit
 import Foundation
 
-guard CommandLine.arguments.count == 2 else { fatalError("usage: swift-pump SOCKET") }
+guard CommandLine.arguments.count == 3 else { fatalError("usage: swift-pump SOCKET INTERFACE") }
 
-/// The TUN device as an interface. One thread reads, as the kernel's queue of it gives one packet at a time.
+/// A TUN device as the interface. Packets are read on a thread of their own, as many at a time as are there.
 final class TunFlow: PacketFlow {
-    private static let longest = 65_536
+    private static let most = 128
     private let queue = DispatchQueue(label: "tun", qos: .userInteractive)
+    private let descriptor: Int32
 
-    /// Waits for one packet and takes all that are there besides.
+    init(name: String) throws {
+        descriptor = open("/dev/net/tun", O_RDWR | O_CLOEXEC)
+        if descriptor < 0 { throw SystemError("open /dev/net/tun") }
+        // struct ifreq of linux/if.h: the name and, 16 bytes on, IFF_TUN | IFF_NO_PI; TUNSETIFF of linux/if_tun.h.
+        var request = [UInt8](repeating: 0, count: 40)
+        request.replaceSubrange(0..<min(name.utf8.count, 15), with: name.utf8.prefix(15))
+        request.withUnsafeMutableBytes { $0.storeBytes(of: 0x1001, toByteOffset: 16, as: UInt16.self) }
+        if ioctl(descriptor, 0x4004_54ca, &request) != 0 { throw SystemError("TUNSETIFF") }
+    }
+
+    /// Waits for a packet and takes all that are there besides.
     func readPackets(_ handler: @escaping @Sendable ([Data]) -> Void) {
-        queue.async {
+        queue.async { [descriptor] in
             var packets: [Data] = []
-            var memory = [UInt8](repeating: 0, count: Self.longest)
-            var ready = pollfd(fd: STDIN_FILENO, events: Int16(POLLIN), revents: 0)
-            while packets.count < 128, poll(&ready, 1, packets.isEmpty ? -1 : 0) > 0 {
-                let length = read(STDIN_FILENO, &memory, memory.count)
+            var memory = [UInt8](repeating: 0, count: 65_536)
+            var ready = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
+            while packets.count < Self.most, poll(&ready, 1, packets.isEmpty ? -1 : 0) > 0 {
+                let length = read(descriptor, &memory, memory.count)
                 if length <= 0 { break }
                 packets.append(Data(memory[..<length]))
             }
@@ -31,7 +42,7 @@ final class TunFlow: PacketFlow {
 
     func writePackets(_ packets: [Data], families: [NSNumber]) -> Bool {
         for packet in packets {
-            packet.withUnsafeBytes { bytes in _ = write(STDOUT_FILENO, bytes.baseAddress, bytes.count) }
+            packet.withUnsafeBytes { bytes in _ = write(descriptor, bytes.baseAddress, bytes.count) }
         }
         return true
     }
@@ -54,11 +65,12 @@ struct Teller: TunnelHost {
 
 @Sendable func say(_ what: [String: String]) {
     let line = (try? JSONEncoder().encode(what)) ?? Data()
-    FileHandle.standardError.write(line + Data("\n".utf8))
+    FileHandle.standardOutput.write(line + Data("\n".utf8))
 }
 
 let session = TunnelSession(
-    door: UnixDoor(path: CommandLine.arguments[1]), host: Teller(), flow: TunFlow(), build: "swift-pump",
+    door: UnixDoor(path: CommandLine.arguments[1]), host: Teller(),
+    flow: try TunFlow(name: CommandLine.arguments[2]), build: "swift-pump",
     log: { say(["log": $0]) })
 
 let signals = [

@@ -1,11 +1,5 @@
 import Foundation
 
-#if canImport(Darwin)
-    import Darwin
-#else
-    import Glibc
-#endif
-
 /// Why the daemon's control socket gave no answer.
 public enum ControlError: Error, Equatable, Sendable {
     /// Nobody listens.
@@ -66,19 +60,23 @@ public struct ControlClient: Sendable {
 
     private func exchange(_ request: ControlRequest) throws(ControlError) -> Data {
         let descriptor = try connect()
-        defer { close(descriptor) }
+        defer { Socket.release(descriptor) }
+        Socket.silence(descriptor)
         var limit = timeval(tv_sec: Self.patience, tv_usec: 0)
         let size = socklen_t(MemoryLayout<timeval>.size)
         setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &limit, size)
         setsockopt(descriptor, SOL_SOCKET, SO_SNDTIMEO, &limit, size)
-        do {
-            let file = FileHandle(fileDescriptor: descriptor, closeOnDealloc: false)
-            try file.write(contentsOf: JSONEncoder().encode(request) + Data([UInt8(ascii: "\n")]))
-            return try readLine(file)
-        } catch let error as ControlError {
-            throw error
-        } catch {
-            throw .broken("\(error)")
+        // A request is a few strings of ours.
+        let line = (try? JSONEncoder().encode(request)) ?? Data()
+        try write(line + Data([UInt8(ascii: "\n")]), to: descriptor)
+        return try readLine(from: descriptor)
+    }
+
+    private func write(_ line: Data, to descriptor: Int32) throws(ControlError) {
+        var rest = line[...]
+        while !rest.isEmpty {
+            let sent = rest.withUnsafeBytes { Socket.send(descriptor, $0) }
+            if sent > 0 { rest = rest.dropFirst(sent) } else if errno != EINTR { throw broken() }
         }
     }
 
@@ -94,16 +92,25 @@ public struct ControlClient: Sendable {
         }
     }
 
-    private func readLine(_ file: FileHandle) throws -> Data {
+    private func readLine(from descriptor: Int32) throws(ControlError) -> Data {
         var line = Data()
+        var memory = [UInt8](repeating: 0, count: 64 << 10)
         while line.count < Self.longestReply {
-            guard let more = try file.read(upToCount: 64 << 10), !more.isEmpty else {
-                throw ControlError.broken("the daemon closed the connection")
+            let got = memory.withUnsafeMutableBytes { Socket.receive(descriptor, $0) }
+            if got == 0 { throw .broken("the daemon closed the connection") }
+            if got < 0 {
+                if errno == EINTR { continue }
+                throw broken()
             }
-            if let end = more.firstIndex(of: UInt8(ascii: "\n")) { return line + more[..<end] }
-            line += more
+            if let end = memory[..<got].firstIndex(of: UInt8(ascii: "\n")) { return line + memory[..<end] }
+            line += memory[..<got]
         }
-        throw ControlError.foreign
+        throw .foreign
+    }
+
+    private func broken() -> ControlError {
+        errno == EAGAIN || errno == EWOULDBLOCK
+            ? .broken("no answer within \(Self.patience) s") : .broken(SystemError("the control socket").description)
     }
 }
 

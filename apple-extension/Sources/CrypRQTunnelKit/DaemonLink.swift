@@ -1,65 +1,9 @@
 import Foundation
 
-#if canImport(Darwin)
-    import Darwin
-#else
-    import Glibc
-#endif
-
 /// How the extension comes to the daemon: by XPC on macOS, by `tun.sock` elsewhere.
 public protocol DaemonDoor: Sendable {
     /// A connected stream socket, which belongs to the caller. May take a moment.
     func open() throws -> Int32
-}
-
-/// A call of the system that failed.
-public struct SystemError: Error, Equatable, Sendable, CustomStringConvertible {
-    public let call: String
-    public let code: Int32
-
-    public init(_ call: String, code: Int32 = errno) {
-        self.call = call
-        self.code = code
-    }
-
-    public var description: String { "\(call): \(String(cString: strerror(code)))" }
-}
-
-/// A Unix socket of a given path.
-public struct UnixDoor: DaemonDoor {
-    let path: String
-
-    public init(path: String) {
-        self.path = path
-    }
-
-    public func open() throws -> Int32 {
-        #if canImport(Darwin)
-            let descriptor = socket(AF_UNIX, SOCK_STREAM, 0)
-        #else
-            let descriptor = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0)
-        #endif
-        if descriptor < 0 { throw SystemError("socket") }
-        var address = sockaddr_un()
-        address.sun_family = sa_family_t(AF_UNIX)
-        let fits = withUnsafeMutableBytes(of: &address.sun_path) { room in
-            // The rest stays zero, which ends the path.
-            let fits = path.utf8.count < room.count
-            if fits { room.copyBytes(from: path.utf8) }
-            return fits
-        }
-        let connected = withUnsafePointer(to: &address) { address in
-            address.withMemoryRebound(to: sockaddr.self, capacity: 1) { address in
-                fits ? connect(descriptor, address, socklen_t(MemoryLayout<sockaddr_un>.size)) : -1
-            }
-        }
-        if connected != 0 {
-            let error = SystemError("connect to \(path)", code: fits ? errno : ENAMETOOLONG)
-            close(descriptor)
-            throw error
-        }
-        return descriptor
-    }
 }
 
 /// What comes over a link, in order; `closed` is the last.
@@ -79,16 +23,13 @@ public final class DaemonLink: Sendable {
     /// Takes over a connected stream socket and begins to read. `handle` is called on the link's own thread.
     public init(descriptor: Int32, handle: @escaping @Sendable (LinkEvent) -> Void) {
         self.descriptor = descriptor
-        #if canImport(Darwin)
-            var yes: Int32 = 1
-            setsockopt(descriptor, SOL_SOCKET, SO_NOSIGPIPE, &yes, socklen_t(MemoryLayout<Int32>.size))
-        #endif
+        Socket.silence(descriptor)
         let thread = Thread { [self] in
             let reason = FrameReader(descriptor).run(handle)
-            shutdown(descriptor, Int32(SHUT_RDWR))
+            Socket.end(descriptor)
             open.with { open in
                 open = false
-                Self.release(descriptor)
+                Socket.release(descriptor)
             }
             handle(.closed(reason))
         }
@@ -103,11 +44,7 @@ public final class DaemonLink: Sendable {
         open.with { open in
             var rest = frame
             while open && !rest.isEmpty {
-                #if canImport(Darwin)
-                    let sent = Darwin.send(descriptor, rest.baseAddress, rest.count, 0)
-                #else
-                    let sent = Glibc.send(descriptor, rest.baseAddress, rest.count, Int32(MSG_NOSIGNAL))
-                #endif
+                let sent = Socket.send(descriptor, rest)
                 if sent > 0 {
                     rest = UnsafeRawBufferPointer(rebasing: rest[sent...])
                 } else if errno != EINTR {
@@ -121,15 +58,7 @@ public final class DaemonLink: Sendable {
     /// Ends the connection; `closed` follows.
     public func end() {
         // Not under the lock: this is what frees a writer that waits.
-        shutdown(descriptor, Int32(SHUT_RDWR))
-    }
-
-    private static func release(_ descriptor: Int32) {
-        #if canImport(Darwin)
-            Darwin.close(descriptor)
-        #else
-            Glibc.close(descriptor)
-        #endif
+        Socket.end(descriptor)
     }
 }
 
@@ -163,7 +92,7 @@ private struct FrameReader {
 
     private mutating func fill() -> Int {
         let got = memory.withUnsafeMutableBytes { memory in
-            recv(descriptor, memory.baseAddress?.advanced(by: filled), memory.count - filled, 0)
+            Socket.receive(descriptor, UnsafeMutableRawBufferPointer(rebasing: memory[filled...]))
         }
         filled += max(got, 0)
         return got

@@ -15,12 +15,7 @@ struct XPCDoor: DaemonDoor {
     func open() throws -> Int32 {
         if service.isEmpty { throw SystemError("CrypRQMachService is missing in Info.plist", code: EINVAL) }
         var ends: [Int32] = [-1, -1]
-        #if canImport(Darwin)
-            let kind = SOCK_STREAM
-        #else
-            let kind = Int32(SOCK_STREAM.rawValue)
-        #endif
-        if socketpair(AF_UNIX, kind, 0, &ends) != 0 { throw SystemError("socketpair") }
+        if socketpair(AF_UNIX, Socket.stream, 0, &ends) != 0 { throw SystemError("socketpair") }
         let connection = xpc_connection_create_mach_service(
             service, nil, UInt64(XPC_CONNECTION_MACH_SERVICE_PRIVILEGED))
         // Errors come here; they show at the socket as well.
@@ -29,7 +24,7 @@ struct XPCDoor: DaemonDoor {
         let message = xpc_dictionary_create(nil, nil, 0)
         // It copies the descriptor.
         xpc_dictionary_set_fd(message, Self.key, ends[1])
-        close(ends[1])
+        Socket.release(ends[1])
         xpc_connection_send_message(connection, message)
         let sent = Sent(connection: connection)
         xpc_connection_send_barrier(connection) { xpc_connection_cancel(sent.connection) }

@@ -57,12 +57,7 @@ func until(_ what: String, _ condition: () async -> Bool) async throws {
 /// Both ends of a stream socket.
 func socketPair() throws -> (Int32, Int32) {
     var ends: [Int32] = [0, 0]
-    #if canImport(Darwin)
-        let kind = SOCK_STREAM
-    #else
-        let kind = Int32(SOCK_STREAM.rawValue)
-    #endif
-    if socketpair(AF_UNIX, kind, 0, &ends) != 0 { throw SystemError("socketpair") }
+    if socketpair(AF_UNIX, Socket.stream, 0, &ends) != 0 { throw SystemError("socketpair") }
     return (ends[0], ends[1])
 }
 
@@ -215,3 +210,38 @@ final class Told<Value: Sendable>: Sendable {
 
 func ipv4(_ length: Int = 20) -> Data { Data([0x45] + [UInt8](repeating: 0, count: length - 1)) }
 func ipv6(_ length: Int = 40) -> Data { Data([0x60] + [UInt8](repeating: 0, count: length - 1)) }
+
+/// A control socket that answers each question with the same line and keeps the connection open, as the daemon does.
+final class FakeControl: Sendable {
+    let path: String
+    private let descriptor: Int32
+
+    init(answer: String) throws {
+        path = FileManager.default.temporaryDirectory.appending(path: "c\(UInt32.random(in: 0..<UInt32.max)).sock").path
+        descriptor = socket(AF_UNIX, Socket.stream, 0)
+        var address = sockaddr_un()
+        address.sun_family = sa_family_t(AF_UNIX)
+        withUnsafeMutableBytes(of: &address.sun_path) { [path] in $0.copyBytes(from: path.utf8) }
+        let bound = withUnsafePointer(to: &address) {
+            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { [descriptor] in
+                bind(descriptor, $0, socklen_t(MemoryLayout<sockaddr_un>.size))
+            }
+        }
+        if bound != 0 || listen(descriptor, 4) != 0 { throw SystemError("listen") }
+        Thread.detachNewThread { [descriptor] in
+            while true {
+                let client = accept(descriptor, nil, nil)
+                if client < 0 { return }
+                // Some at a time, as the kernel may give them.
+                for part in [String(answer.prefix(9)), String(answer.dropFirst(9)), "\n"] {
+                    _ = Array(part.utf8).withUnsafeBytes { Socket.send(client, $0) }
+                }
+            }
+        }
+    }
+
+    deinit {
+        Socket.end(descriptor)
+        unlink(path)
+    }
+}

@@ -20,3 +20,5 @@ pub mod repository;
 pub mod rig;
 pub mod seams;
 pub mod sim;
+#[cfg(feature = "daemon")]
+pub mod swift;

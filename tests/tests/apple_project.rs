@@ -142,5 +142,11 @@ fn the_job_of_launchd_serves_the_mach_service() {
     let none = BTreeMap::new();
     assert_eq!(string(&job, "Label", &none), apple::DAEMON_LABEL);
     let services = job.split_once("<key>MachServices</key>").expect("it has Mach services").1;
-    assert!(services.trim_start().trim_start_matches("<dict>").trim_start().starts_with(&format!("<key>{}</key>", apple::MACH_SERVICE)));
+    assert!(
+        services
+            .trim_start()
+            .trim_start_matches("<dict>")
+            .trim_start()
+            .starts_with(&format!("<key>{}</key>", apple::MACH_SERVICE))
+    );
 }

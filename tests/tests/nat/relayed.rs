@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use cryprq_tests::lab::{Nat, until_within};
+use cryprq_tests::swift;
 
 use super::{LIMIT, Scene};
 
@@ -26,4 +27,17 @@ fn a_hole_that_cannot_be_punched_costs_nothing_but_the_tries() -> Result<()> {
     ensure!(scene.a.logged("connection down") == 0, "the relayed connection stands: {}", scene.logs());
     scene.wait_for_path("relay")?;
     scene.transfer(100_000)
+}
+
+#[test]
+fn the_menu_shows_a_relayed_peer_as_such() -> Result<()> {
+    let Some(program) = swift::program("menu-rows") else { return Ok(()) };
+    let Some(mut scene) = Scene::new(Nat::Symmetric, Nat::Symmetric)? else { return Ok(()) };
+    scene.start()?;
+    scene.wait_for_path("relay")?;
+    scene.a.wait_for("b", |peer| peer["path"]["rtt_ms"].is_f64())?;
+    let shown = swift::menu(&program, Some(&scene.host_a), &[], &scene.a.socket(), &[])?;
+    let row = format!("plain: b: connected (relayed, N ms) [disconnect(peer: \"{}\")]", scene.ids.b.id);
+    ensure!(shown.contains(&row), "{shown:#?}");
+    Ok(())
 }

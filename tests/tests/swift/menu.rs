@@ -8,8 +8,7 @@ use anyhow::{Context, Result, ensure};
 use cryprq_tests::fake_daemon::FakeDaemon;
 use cryprq_tests::lab::{Daemon, Pair, until};
 use cryprq_tests::local::{Folder, User, can_be_others};
-
-use super::{menu, program};
+use cryprq_tests::swift::{menu, program};
 
 const B_QUIC: &str = "/ip4/192.0.2.2/udp/41820/quic-v1";
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use cryprq_ipc_proto::message::Request;
-use cryprq_ipc_proto::paths::CONTROL_SOCKET;
+use cryprq_ipc_proto::paths::{CONTROL_SOCKET, TUN_SOCKET};
 use net::inbound::Inbound;
 use net::plane::{Device, Plane, PlaneParts};
 use net::quic::{Receive, on_own_threads};
@@ -21,12 +21,12 @@ use tokio::net::UnixListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::config::{CarrierRule, Config, MemoryRule};
-use crate::ipc::{Authority, Call, Caller, serve};
+use crate::config::{CarrierRule, Config, Ingress, MemoryRule};
+use crate::ipc::{Authority, Call, Caller, extension, serve};
 use crate::logging::LogLevel;
 use crate::service;
 use crate::state_dir::{self, StateDir};
-use crate::supervisor::{Environment, OwnAddresses, Parts, Supervisor, Surroundings, undo};
+use crate::supervisor::{Ending, Environment, OwnAddresses, Parts, Supervisor, Surroundings, undo};
 
 /// Places for secrets to begin with: the identity, and per peer a PSK (twice) and two chain keys while one is replaced.
 const SECRETS_BESIDE_PEERS: usize = 64;
@@ -38,9 +38,35 @@ pub struct Prepared {
     config: Config,
     config_file: PathBuf,
     state: StateDir,
-    socket: StdListener,
-    socket_path: PathBuf,
+    socket: Listening,
+    /// Where inner packets come from an extension.
+    tun_socket: Option<Listening>,
     group: Option<u32>,
+}
+
+/// A socket's file goes with the listener.
+struct Listening {
+    listener: StdListener,
+    path: PathBuf,
+}
+
+impl Listening {
+    fn at(path: PathBuf, mode: u32, group: Option<u32>) -> anyhow::Result<Self> {
+        let listener = os::sockets::listen(&path, mode, group)?;
+        listener.set_nonblocking(true)?;
+        Ok(Self { listener, path })
+    }
+
+    /// A listener for the runtime.
+    fn listener(&self) -> std::io::Result<UnixListener> {
+        UnixListener::from_std(self.listener.try_clone()?)
+    }
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
 }
 
 /// Opens the state folder and the control socket.
@@ -56,12 +82,14 @@ pub fn prepare(config: Config, config_file: &Path, runtime_dir: &Path) -> anyhow
         // The umask is tight; the folder is for everybody to enter, the socket in it is not.
         std::fs::set_permissions(runtime_dir, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
     }
-    let socket_path = runtime_dir.join(CONTROL_SOCKET);
     let group = os::users::group_id(&config.group)?;
     let mode = if group.is_some() { 0o660 } else { 0o600 };
-    let socket = os::sockets::listen(&socket_path, mode, group)?;
-    socket.set_nonblocking(true)?;
-    Ok(Prepared { config, config_file: config_file.to_owned(), state, socket, socket_path, group })
+    let socket = Listening::at(runtime_dir.join(CONTROL_SOCKET), mode, group)?;
+    let tun_socket = match config.ingress {
+        Ingress::Extension => Some(Listening::at(runtime_dir.join(TUN_SOCKET), 0o600, None)?),
+        Ingress::Tun | Ingress::None => None,
+    };
+    Ok(Prepared { config, config_file: config_file.to_owned(), state, socket, tun_socket, group })
 }
 
 /// Runs until SIGTERM or SIGINT. `limits` are the protocol's in a daemon; tests lower them.
@@ -69,7 +97,7 @@ pub fn prepare(config: Config, config_file: &Path, runtime_dir: &Path) -> anyhow
 /// # Errors
 /// Why the daemon could not start.
 pub async fn run(prepared: Prepared, limits: TunnelLimits, log: LogLevel) -> anyhow::Result<()> {
-    let Prepared { config, config_file, state, socket, socket_path, group } = prepared;
+    let Prepared { config, config_file, state, socket, tun_socket, group } = prepared;
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let hangup = signal(SignalKind::hangup())?;
     undo(state.journal()?).await.context("cannot undo what an earlier run left")?;
@@ -110,7 +138,9 @@ pub async fn run(prepared: Prepared, limits: TunnelLimits, log: LogLevel) -> any
         drops: Arc::clone(&drops),
         clock: boottime,
     })?;
-    let plane = Plane::start(PlaneParts { device: Device::none(), inbound, drops, clock: boottime })?;
+    let (door, extensions) = tun_socket.is_some().then(|| extension::door(Arc::clone(&drops))).unzip();
+    let device = if extensions.is_some() { extension::absent() } else { Device::none() };
+    let plane = Plane::start(PlaneParts { device, inbound, drops, clock: boottime })?;
     let authority = Authority::new(config.access.clone(), config.group.clone());
     let parts = Parts {
         config,
@@ -128,22 +158,30 @@ pub async fn run(prepared: Prepared, limits: TunnelLimits, log: LogLevel) -> any
         locked,
         group,
         log,
+        extensions,
     };
     let supervisor = Supervisor::start(parts).await?;
 
     let (calls, call_queue) = mpsc::channel(CALLS);
     let hangups = tokio::spawn(reload_on(hangup, calls.clone()));
-    let server = tokio::spawn(serve(UnixListener::from_std(socket)?, authority, calls));
+    let server = tokio::spawn(serve(socket.listener()?, authority, calls));
+    if let Some((tun_socket, door)) = tun_socket.as_ref().zip(door) {
+        // It ends with the control task.
+        tokio::spawn(extension::serve_extensions(tun_socket.listener()?, door));
+    }
     tracing::info!("ready");
     service::ready();
     let stop = async {
-        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+        let ending = tokio::select! {
+            _ = terminate.recv() => Ending::ToBegin,
+            _ = interrupt.recv() => Ending::ForGood,
+        };
         service::stopping();
+        ending
     };
     work(supervisor, events, call_queue, stop).await;
     server.abort();
     hangups.abort();
-    let _ = std::fs::remove_file(socket_path);
     Ok(())
 }
 
@@ -160,7 +198,7 @@ async fn work(
     supervisor: Supervisor,
     events: mpsc::Receiver<NetEvent>,
     calls: mpsc::Receiver<Call>,
-    stop: impl Future<Output = ()>,
+    stop: impl Future<Output = Ending>,
 ) {
     supervisor.run(events, calls, stop).await;
     tracing::info!("stopped");

@@ -13,6 +13,7 @@ pub mod extension;
 pub mod frame;
 pub mod header;
 pub mod hello;
+pub mod incoming;
 pub mod json;
 pub mod limits;
 pub mod message;

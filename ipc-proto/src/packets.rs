@@ -3,6 +3,9 @@
 //! This is what bincode makes of a `Vec<&[u8]>`, read without a copy and written in place. Whether a packet is IPv4 or
 //! IPv6 is told by its first nibble.
 
+use std::io::IoSlice;
+use std::ops::Range;
+
 use crate::header::{FrameError, HEADER, Header, Kind};
 use crate::limits::{MAX_PACKET, MAX_PACKETS};
 
@@ -62,6 +65,15 @@ impl<'a> Packets<'a> {
     /// The first of the packets that follow a count; `None` when the bytes hold no whole one.
     pub fn first(rest: &[u8]) -> Option<&[u8]> {
         Iter(rest).next()
+    }
+
+    /// Where the packets lie in a memory in which the body begins at `body`, in order.
+    pub fn ranges(&self, body: usize) -> impl Iterator<Item = Range<usize>> + use<'a> {
+        self.iter().scan(body + NUMBER, |end, packet| {
+            let start = *end + NUMBER;
+            *end = start + packet.len();
+            Some(start..*end)
+        })
     }
 
     /// The packets, in order.
@@ -159,6 +171,58 @@ impl<'a> PacketWriter<'a> {
     }
 }
 
+/// What stands between the packets of a frame that is written from where its packets lie.
+#[derive(Clone, Debug)]
+pub struct Gather {
+    head: [u8; HEADER + NUMBER],
+    lengths: [[u8; NUMBER]; Self::PACKETS],
+}
+
+impl Default for Gather {
+    fn default() -> Self {
+        Self { head: [0; HEADER + NUMBER], lengths: [[0; NUMBER]; Self::PACKETS] }
+    }
+}
+
+impl Gather {
+    /// The most packets of one frame; so many that its slices fit one `writev` everywhere.
+    pub const PACKETS: usize = 128;
+    /// The most slices of one frame.
+    pub const SLICES: usize = 1 + 2 * Self::PACKETS;
+
+    /// Makes a frame of as many of the packets as fit one, in their order; gives its slices and how many those are.
+    ///
+    /// # Errors
+    /// [`FrameError::PacketLength`] when the first of them cannot be in a frame.
+    pub fn frame<'a, 's>(
+        &'a mut self,
+        packets: impl Iterator<Item = &'a [u8]> + Clone,
+        slices: &'s mut [IoSlice<'a>; Self::SLICES],
+    ) -> Result<(&'s mut [IoSlice<'a>], usize), FrameError> {
+        let (mut body, mut count) = (NUMBER, 0);
+        for (packet, prefix) in packets.clone().zip(&mut self.lengths) {
+            let impossible = !(1..=MAX_PACKET).contains(&packet.len());
+            if impossible && count == 0 {
+                return Err(FrameError::PacketLength(packet.len() as u64));
+            }
+            if impossible || body + NUMBER + packet.len() > MAX_PACKETS {
+                break;
+            }
+            *prefix = (packet.len() as u64).to_le_bytes();
+            body += NUMBER + packet.len();
+            count += 1;
+        }
+        self.head[..HEADER].copy_from_slice(&Header { kind: Kind::Packets, length: body, id: 0 }.write()?);
+        self.head[HEADER..].copy_from_slice(&(count as u64).to_le_bytes());
+        slices[0] = IoSlice::new(&self.head);
+        for ((packet, prefix), pair) in packets.zip(&self.lengths).take(count).zip(slices[1..].chunks_exact_mut(2)) {
+            pair[0] = IoSlice::new(prefix);
+            pair[1] = IoSlice::new(packet);
+        }
+        Ok((&mut slices[..1 + 2 * count], count))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -186,6 +250,7 @@ mod tests {
             let read = Packets::read(&frame[HEADER..]).unwrap();
             assert_eq!((read.len(), read.is_empty()), (packets.len(), packets.is_empty()));
             assert_eq!(read.iter().collect::<Vec<_>>(), packets);
+            assert_eq!(read.ranges(HEADER).map(|at| &frame[at]).collect::<Vec<_>>(), packets);
         }
     }
 
@@ -238,5 +303,29 @@ mod tests {
         let mut writer = PacketWriter::new(&mut memory).unwrap();
         while writer.slot(MAX_PACKET).is_some() {}
         assert!(writer.finish().len() <= HEADER + MAX_PACKETS, "memory beyond the limit is not used");
+    }
+
+    #[test]
+    fn a_gathered_frame_is_the_written_one() {
+        let (small, large) = ([0x45; 20], vec![0x60; MAX_PACKET]);
+        let many: Vec<&[u8]> = (0..1000).map(|i| &small[..1 + i % 20]).chain([&large[..]; 9]).collect();
+        let (mut gather, mut rest, mut frames) = (Gather::default(), &many[..], 0);
+        while !rest.is_empty() {
+            let mut slices = [IoSlice::new(&[]); Gather::SLICES];
+            let (slices, count) = gather.frame(rest.iter().copied(), &mut slices).unwrap();
+            let frame: Vec<u8> = slices.iter().flat_map(|slice| slice.iter().copied()).collect();
+            let mut memory = vec![0; HEADER + MAX_PACKETS];
+            let mut writer = PacketWriter::new(&mut memory).unwrap();
+            rest[..count].iter().for_each(|packet| writer.slot(packet.len()).unwrap().copy_from_slice(packet));
+            assert_eq!(frame, writer.finish());
+            (rest, frames) = (&rest[count..], frames + 1);
+        }
+        assert_eq!(frames, 1000_usize.div_ceil(Gather::PACKETS) + 2, "the last holds three of the long ones");
+        let mut slices = [IoSlice::new(&[]); Gather::SLICES];
+        let (_, count) = gather.frame([&small[..], &[]].into_iter(), &mut slices).unwrap();
+        assert_eq!(count, 1, "what cannot be in a frame ends it");
+        let mut slices = [IoSlice::new(&[]); Gather::SLICES];
+        let impossible = gather.frame([&[][..]].into_iter(), &mut slices);
+        assert_eq!(impossible.map(drop), Err(FrameError::PacketLength(0)));
     }
 }

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 /// The control socket's name in the runtime folder.
 pub const CONTROL_SOCKET: &str = "control.sock";
+/// The name of the packet socket beside it.
+pub const TUN_SOCKET: &str = "tun.sock";
 
 /// The places of one system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,5 +35,10 @@ impl Paths {
     /// The control socket.
     pub fn control_socket(&self) -> PathBuf {
         Path::new(self.runtime).join(CONTROL_SOCKET)
+    }
+
+    /// The packet socket.
+    pub fn tun_socket(&self) -> PathBuf {
+        Path::new(self.runtime).join(TUN_SOCKET)
     }
 }

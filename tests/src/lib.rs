@@ -19,6 +19,8 @@ pub mod repository;
 #[cfg(feature = "daemon")]
 pub mod rig;
 pub mod seams;
+#[cfg(feature = "daemon")]
+pub mod shuttle;
 pub mod sim;
 #[cfg(feature = "daemon")]
 pub mod swift;

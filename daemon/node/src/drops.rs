@@ -115,6 +115,10 @@ drop_reasons! {
     DestinationNotOurs => "destination_not_ours",
     /// The TUN device refused the packet.
     TunWrite => "tun_write",
+    /// No extension is attached, or it is paused.
+    ExtensionAway => "extension_away",
+    /// The extension does not take packets as fast as they come; the oldest went.
+    ExtensionBehind => "extension_behind",
 }
 
 /// One counter per [`DropReason`].

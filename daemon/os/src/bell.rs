@@ -59,7 +59,11 @@ struct Woken {
 }
 
 impl Waker {
-    pub(crate) fn new() -> io::Result<Self> {
+    /// One that nobody has used.
+    ///
+    /// # Errors
+    /// When the process has no descriptor left.
+    pub fn new() -> io::Result<Self> {
         Ok(Self(Arc::new(Woken { woken: AtomicBool::new(false), bell: Bell::new()? })))
     }
 
@@ -69,7 +73,8 @@ impl Waker {
         self.0.bell.ring();
     }
 
-    pub(crate) fn is_woken(&self) -> bool {
+    /// Whether [`Self::wake`] was called.
+    pub fn is_woken(&self) -> bool {
         self.0.woken.load(Ordering::Acquire)
     }
 }

@@ -97,17 +97,22 @@ pub enum OwnIpv4 {
 pub enum Ingress {
     /// A TUN device of our own.
     Tun,
+    /// The packet-tunnel extension, or whoever plays its part.
+    Extension,
     /// Nowhere.
     None,
 }
 
 impl Ingress {
-    const NAMES: [(&'static str, Self); 2] = [("tun", Self::Tun), ("none", Self::None)];
+    const NAMES: [(&'static str, Self); 3] = [("tun", Self::Tun), ("extension", Self::Extension), ("none", Self::None)];
+    /// On macOS the system gives interfaces to extensions only.
+    const DEFAULT: Self = if cfg!(target_os = "macos") { Self::Extension } else { Self::Tun };
 
     /// The name in the configuration and in status.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Tun => "tun",
+            Self::Extension => "extension",
             Self::None => "none",
         }
     }

@@ -72,7 +72,7 @@ fn a_value_of_another_type_is_named_with_both_types() {
 #[test]
 fn all_errors_are_told_at_once_and_each_names_its_key() {
     let text = errors(&format!(
-        "[node]\nname = \"\"\nstate_dir = \"here\"\n[network]\nmtu = 100\naddress = \"x\"\ningress = \"extension\"\n\
+        "[node]\nname = \"\"\nstate_dir = \"here\"\n[network]\nmtu = 100\naddress = \"x\"\ningress = \"wire\"\n\
          ipv4 = \"10.0.0.0/31\"\ninterface = \"a/b\"\n[listen]\nport = 70000\naddresses = [\"localhost\"]\n\
          advertise = [\"gw.example.org\"]\n[rotation]\nseconds = 30\npadding = \"32\"\n[ipc]\ngroup = \"a b\"\n\
          access.admin = [\"wheel\"]\n[log]\nlevel = \"loud\"\n[[peer]]\nid = \"nobody\"\nname = \"a\"\n\

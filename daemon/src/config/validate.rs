@@ -106,7 +106,7 @@ pub(super) fn validate(raw: Raw, errors: Vec<ConfigError>) -> Result<Config, Con
         ipv4: c.text("network.ipv4", network.ipv4, range).unwrap_or(DEFAULT_RANGE),
         address: c.text("network.address", network.address, own_ipv4).unwrap_or(OwnIpv4::Derived),
         mtu: c.number("network.mtu", network.mtu, limits.mtu, 1420),
-        ingress: c.one_of("network.ingress", network.ingress, &Ingress::NAMES, Ingress::Tun),
+        ingress: c.one_of("network.ingress", network.ingress, &Ingress::NAMES, Ingress::DEFAULT),
         interface: c.text("network.interface", network.interface, interface).unwrap_or_else(|| "cryprq0".into()),
         port: c.number("listen.port", listen.port, 0..=u16::MAX, 41820),
         listen: c.list("listen.addresses", listen.addresses, outer).unwrap_or_else(everywhere),

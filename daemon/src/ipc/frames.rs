@@ -12,7 +12,8 @@ use super::Caller;
 use super::dispatch::{Answer, Dispatcher};
 use super::stream::{Connection, Outlet, Words, tell};
 
-const BUILD: &str = env!("CARGO_PKG_VERSION");
+/// What the daemon says of itself.
+pub(super) const BUILD: &str = env!("CARGO_PKG_VERSION");
 
 /// Greets, then answers requests in their order until the client leaves. A watch takes the connection over. A frame
 /// that is none ends it, after the reason.
@@ -76,7 +77,8 @@ fn welcome(header: &Header, body: &[u8]) -> Result<cryprq_ipc_proto::hello::Hell
     hello.answer(BUILD)
 }
 
-fn not_understood(error: FrameError) -> Refused {
+/// The refusal of a first frame that is none.
+pub(super) fn not_understood(error: FrameError) -> Refused {
     match error {
         FrameError::Version(theirs) if theirs > FRAME_VERSION => Refused::version(theirs, Side::Daemon),
         FrameError::Version(theirs) => Refused::version(theirs, Side::Client),

@@ -2,11 +2,12 @@
 //!
 //! Each connection speaks one of three framings, told apart by its first byte: JSON lines (`lines`), binary frames
 //! (`frames`), HTTP (`http`). All of them hand their requests to one `Dispatcher`, which asks
-//! [`Authority`] about each and passes it on to the control task.
+//! [`Authority`] about each and passes it on to the control task. The packet socket is the [`extension`]'s.
 
 mod audit;
 mod auth;
 mod dispatch;
+pub mod extension;
 mod frames;
 mod http;
 mod lines;

@@ -36,6 +36,8 @@ faults! {
     NoNetwork => "no_network",
     /// There is no TUN interface.
     NoTun => "no_tun",
+    /// No extension is attached.
+    ExtensionAbsent => "extension_absent",
     /// The system refuses a route.
     Routes => "routes",
     /// The host is connected to a network that overlaps the inner one.

@@ -3,6 +3,7 @@
 
 mod addresses;
 mod calls;
+mod extension;
 mod health;
 mod interface;
 mod listening;
@@ -20,6 +21,7 @@ mod reload;
 mod revision;
 mod status;
 mod surroundings;
+mod tunnel_settings;
 mod wall_clock;
 
 pub use interface::{Interface, NoInterface, undo};
@@ -32,6 +34,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cryprq_ipc_proto::extension::StopReason;
 use net::Multiaddr;
 use net::plane::{Plane, Reports};
 use net::swarm::{Net, NetEvent};
@@ -50,6 +53,7 @@ use os::network::{Changes, Network};
 use tokio::sync::mpsc;
 
 use crate::config::{Config, OwnIpv4};
+use crate::ipc::extension::Extensions;
 use crate::ipc::{Authority, Call};
 use crate::logging::LogLevel;
 use crate::service::Watchdog;
@@ -59,6 +63,7 @@ use pairing::Pairing;
 use peer::Peer;
 use pings::Pings;
 use reached::Reached;
+use tunnel_settings::tunnel_settings;
 use wall_clock::WallClock;
 
 /// The longest time between two looks at the clock: tokio's timers stand still while the machine sleeps, keys do not.
@@ -100,6 +105,17 @@ pub struct Parts {
     pub group: Option<u32>,
     /// The log.
     pub log: LogLevel,
+    /// The door of the extension, where inner packets come from one.
+    pub extensions: Option<Extensions>,
+}
+
+/// Whether another daemon is to be expected after this one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// A service manager ends it, and may start it again.
+    ToBegin,
+    /// A person ends it.
+    ForGood,
 }
 
 /// Our inner addresses.
@@ -147,6 +163,7 @@ pub struct Supervisor {
     own: OwnAddresses,
     locked: Box<dyn Fn() -> Locked + Send + Sync>,
     log: LogLevel,
+    extensions: Option<Extensions>,
     peers: BTreeMap<PeerSlot, Peer>,
     slots: BTreeMap<PeerKey, PeerSlot>,
     /// When time alone changes something for a peer.
@@ -202,6 +219,7 @@ impl Supervisor {
             own: parts.own,
             locked: parts.locked,
             log: parts.log,
+            extensions: parts.extensions,
             peers: BTreeMap::new(),
             slots: BTreeMap::new(),
             deadlines: Deadlines::default(),
@@ -227,6 +245,9 @@ impl Supervisor {
         }
         supervisor.judge_surroundings();
         supervisor.open_interface().await;
+        if supervisor.extensions.is_some() {
+            supervisor.miss_extension();
+        }
         supervisor.look();
         for (peer, origin) in configured.chain(kept) {
             supervisor.check_peer(&peer, None).map_err(|error| {
@@ -268,6 +289,7 @@ impl Supervisor {
         let prefixes = peers().flat_map(|(_, peer)| &peer.config.allowed_ips);
         let prefixes: BTreeSet<_> = prefixes.map(ipnet::IpNet::trunc).collect();
         self.plane.set_router(Arc::new(router));
+        self.push_settings(tunnel_settings(self.own.all(), prefixes.iter().copied(), self.config.mtu));
         if let Some(interface) = &mut self.interface {
             interface.set_routes(prefixes).await?;
         }
@@ -292,21 +314,22 @@ impl Supervisor {
         mut self,
         mut events: mpsc::Receiver<NetEvent>,
         mut calls: mpsc::Receiver<Call>,
-        stop: impl Future<Output = ()>,
+        stop: impl Future<Output = Ending>,
     ) {
         tokio::pin!(stop);
         let reports = Arc::clone(self.plane.reports());
         let mut changes = self.changes.take();
         let mut busy = false;
-        loop {
+        let ending = loop {
             let pause = self.pause(busy);
             tokio::select! {
-                () = &mut stop => break,
+                ending = &mut stop => break ending,
                 event = events.recv() => match event {
                     Some(event) => self.on_net(event).await,
-                    None => break,
+                    None => break Ending::ToBegin,
                 },
                 Some(call) = calls.recv() => self.on_call(call).await,
+                event = extension::next(&mut self.extensions) => self.on_extension(event),
                 change = next(&mut changes) => match change {
                     Some(()) => self.look_around().await,
                     None => changes = None,
@@ -316,8 +339,8 @@ impl Supervisor {
             }
             busy = self.drain(&reports).await;
             self.expire().await;
-        }
-        if tokio::time::timeout(FAREWELL, self.stop()).await.is_err() {
+        };
+        if tokio::time::timeout(FAREWELL, self.stop(ending)).await.is_err() {
             tracing::warn!("not everything could be undone in time: the next start does the rest");
         }
     }
@@ -396,8 +419,11 @@ impl Supervisor {
         }
     }
 
-    async fn stop(mut self) {
+    async fn stop(mut self, ending: Ending) {
         let _ = self.save_addresses();
+        if ending == Ending::ForGood {
+            self.dismiss_extension(StopReason::DaemonStopping).await;
+        }
         let slots: Vec<_> = self.peers.keys().copied().collect();
         for slot in slots {
             self.feed(slot, Input::EraseAll).await;

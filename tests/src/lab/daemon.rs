@@ -239,6 +239,19 @@ impl Daemon {
         self.folder.join("run").join(cryprq_ipc_proto::paths::CONTROL_SOCKET)
     }
 
+    /// Where the packet socket is, if the daemon has one.
+    pub fn tun_socket(&self) -> PathBuf {
+        self.folder.join("run").join(cryprq_ipc_proto::paths::TUN_SOCKET)
+    }
+
+    /// Takes inner packets from a shuttle, from the next start on.
+    ///
+    /// # Errors
+    /// When the configuration cannot be written.
+    pub fn take_from_extension(&self) -> anyhow::Result<()> {
+        self.configure("[network]\ningress = \"extension\"\n")
+    }
+
     /// Asks the daemon over its socket, as any script would.
     ///
     /// # Errors

@@ -13,6 +13,7 @@ mod nat;
 mod pair;
 mod ping;
 mod process;
+mod shuttle;
 mod usage;
 mod wire;
 
@@ -25,5 +26,6 @@ pub use nat::{Internet, Nat, Router};
 pub use pair::Pair;
 pub use ping::ping;
 pub use process::{Process, clean_up_when_interrupted};
+pub use shuttle::{SHUTTLED, Shuttle};
 pub use usage::{cpu, from_ticks, memory};
 pub use wire::{WIRE, join, switch};

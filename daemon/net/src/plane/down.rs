@@ -59,9 +59,17 @@ pub(super) struct Down {
 
 /// Where opened packets go.
 pub(super) struct Host {
-    pub(super) sink: Box<dyn PacketSink>,
-    /// For a sink that takes super-packets.
-    pub(super) merger: Option<Merger>,
+    sink: Box<dyn PacketSink>,
+    way: Way,
+}
+
+/// How a sink takes packets.
+enum Way {
+    Singly,
+    /// As super-packets.
+    Merged(Merger),
+    /// Many at once, where they lie; with the most that fit.
+    Gathered(Vec<Range<usize>>, usize),
 }
 
 impl Down {
@@ -275,27 +283,49 @@ fn take_note(
 }
 
 impl Host {
+    pub(super) fn new(sink: Box<dyn PacketSink>) -> Self {
+        let way = match (sink.merge_rule(), sink.takes()) {
+            (Some(rule), _) => Way::Merged(Merger::new(rule)),
+            (None, 0) => Way::Singly,
+            (None, most) => Way::Gathered(Vec::with_capacity(most), most),
+        };
+        Self { sink, way }
+    }
+
     /// Takes the packet at `at` of `arena`; it is written at the next [`Self::flush`] at the latest.
     fn take(&mut self, arena: &mut [u8], at: Range<usize>, checksum: Checksum, drops: &DropCounters) {
-        let Self { sink, merger } = self;
-        if let Some(merger) = merger {
+        let Self { sink, way } = self;
+        if let Way::Merged(merger) = way {
             return merger.push(arena, at, checksum, |merged| write_merged(&mut **sink, merged, arena, drops));
         }
-        let packet = &mut arena[at];
+        let packet = &mut arena[at.clone()];
         if checksum == Checksum::Partial
             && let Err(reason) = complete_checksum(packet)
         {
             return drops.count(reason);
         }
-        if sink.write(packet).is_err() {
+        if let Way::Gathered(packets, most) = way {
+            packets.push(at);
+            if packets.len() == *most {
+                sink.write_many(packets, arena, drops);
+                packets.clear();
+            }
+        } else if sink.write(packet).is_err() {
             drops.count(DropReason::TunWrite);
         }
     }
 
     fn flush(&mut self, arena: &[u8], drops: &DropCounters) {
-        let Self { sink, merger } = self;
-        if let Some(merger) = merger {
-            merger.flush(|merged| write_merged(&mut **sink, merged, arena, drops));
+        let Self { sink, way } = self;
+        match way {
+            Way::Singly => {}
+            Way::Merged(merger) => merger.flush(|merged| write_merged(&mut **sink, merged, arena, drops)),
+            Way::Gathered(packets, _) => {
+                if !packets.is_empty() {
+                    sink.write_many(packets, arena, drops);
+                    packets.clear();
+                }
+            }
         }
     }
 }

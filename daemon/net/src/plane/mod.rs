@@ -13,6 +13,7 @@ pub use reports::{News, Reports};
 pub use tables::{PeerPlane, PeerStats, Tables};
 
 use std::io;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -23,13 +24,13 @@ use node::drops::{DropCounters, DropReason};
 use node::epoch::{Opener, Sealer};
 use node::frame::FrameBatch;
 use node::handshake::ReceiverIndex;
-use node::offload::{MergeRule, Merged, Merger};
+use node::offload::{MergeRule, Merged};
 use node::path::{Endpoint, Path};
 use node::receiver::Trust;
 use node::router::{PeerSlot, Router};
 use node::time::Time;
 use os::bell::Waker;
-use os::tun::{PacketBatch, Tun};
+use os::tun::{LentPackets, PacketBatch, Tun};
 
 use crate::datagram::{DatagramCarrier, Sockets};
 use crate::inbound::Inbound;
@@ -46,11 +47,11 @@ pub trait Carrier: Send + Sync {
 
 /// Where inner packets come from.
 pub trait PacketSource: Send {
-    /// Waits for packets and fills `batch`.
+    /// Waits for packets and lends them.
     ///
     /// # Errors
     /// `Interrupted` when the plane stops; anything else is tried again after a pause.
-    fn read_batch(&mut self, batch: &mut PacketBatch) -> io::Result<()>;
+    fn read_batch(&mut self) -> io::Result<LentPackets<'_>>;
 
     /// Sends a packet back to where packets come from: an error message about one of them.
     ///
@@ -61,13 +62,15 @@ pub trait PacketSource: Send {
     }
 }
 
-/// Where inner packets go.
+/// Where inner packets go: one by one, merged, or many at once.
 pub trait PacketSink: Send {
     /// Hands one packet with a whole checksum to the host.
     ///
     /// # Errors
     /// The packet is lost and counted.
-    fn write(&mut self, packet: &[u8]) -> io::Result<()>;
+    fn write(&mut self, _packet: &[u8]) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
 
     /// Which super-packets [`Self::write_merged`] takes; without any, packets come one by one.
     fn merge_rule(&self) -> Option<MergeRule> {
@@ -81,15 +84,32 @@ pub trait PacketSink: Send {
     fn write_merged(&mut self, _merged: Merged<'_>, _arena: &[u8]) -> io::Result<()> {
         Err(io::ErrorKind::Unsupported.into())
     }
+
+    /// The most packets that [`Self::write_many`] takes at once; 0 where packets are not taken that way.
+    fn takes(&self) -> usize {
+        0
+    }
+
+    /// Hands over packets that lie in `arena`, each with a whole checksum, or counts in `drops` those that are lost.
+    fn write_many(&mut self, packets: &[Range<usize>], _arena: &[u8], drops: &DropCounters) {
+        drops.add(DropReason::TunWrite, packets.len() as u64);
+    }
 }
 
-impl PacketSource for Tun {
-    fn read_batch(&mut self, batch: &mut PacketBatch) -> io::Result<()> {
-        Tun::read_batch(self, batch)
+/// Packets of a TUN device.
+struct TunSource {
+    tun: Tun,
+    batch: PacketBatch,
+}
+
+impl PacketSource for TunSource {
+    fn read_batch(&mut self) -> io::Result<LentPackets<'_>> {
+        self.tun.read_batch(&mut self.batch)?;
+        Ok(self.batch.lend())
     }
 
     fn answer(&mut self, packet: &[u8]) -> io::Result<()> {
-        Tun::write(self, packet)
+        self.tun.write(packet)
     }
 }
 
@@ -110,7 +130,7 @@ impl PacketSink for Tun {
 /// What ends a blocked [`PacketSource::read_batch`].
 pub type Wake = Box<dyn Fn() + Send + Sync>;
 
-/// The waker of a TUN device in the form that the plane takes.
+/// The waker of a device in the form that the plane takes.
 pub fn wake(waker: Waker) -> Wake {
     Box::new(move || waker.wake())
 }
@@ -125,7 +145,7 @@ pub fn nothing() -> (Nothing, Wake) {
 }
 
 impl PacketSource for Nothing {
-    fn read_batch(&mut self, _batch: &mut PacketBatch) -> io::Result<()> {
+    fn read_batch(&mut self) -> io::Result<LentPackets<'_>> {
         // Whether it was told to stop or its other end is gone: it is over.
         let _ = self.0.recv();
         Err(io::ErrorKind::Interrupted.into())
@@ -136,11 +156,7 @@ impl PacketSource for Nothing {
 #[derive(Debug, Clone, Copy)]
 pub struct Nowhere;
 
-impl PacketSink for Nowhere {
-    fn write(&mut self, _packet: &[u8]) -> io::Result<()> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-}
+impl PacketSink for Nowhere {}
 
 /// What the loops are made of.
 pub struct PlaneParts {
@@ -177,7 +193,8 @@ impl Device {
     /// When the process has no descriptor left.
     pub fn tun(tun: Tun) -> io::Result<Self> {
         let (sink, wake) = (tun.try_clone()?, wake(tun.waker()));
-        Ok(Self { source: Box::new(tun), sink: Box::new(sink), wake })
+        let source = TunSource { tun, batch: PacketBatch::default() };
+        Ok(Self { source: Box::new(source), sink: Box::new(sink), wake })
     }
 }
 
@@ -243,17 +260,15 @@ impl Plane {
         let Device { source, sink, wake } = device;
         let (drops, clock, stop) = (&self.drops, self.clock, Arc::new(AtomicBool::new(false)));
         let up = up::Up {
-            source,
-            told_at: None,
+            answer: up::Answer::default(),
             stop: Arc::clone(&stop),
             tables: Arc::clone(&self.tables),
             reports: Arc::clone(&self.reports),
             drops: Arc::clone(drops),
             clock,
         };
-        let merger = sink.merge_rule().map(Merger::new);
         let down = down::Down {
-            host: down::Host { sink, merger },
+            host: down::Host::new(sink),
             tables: Arc::clone(&self.tables),
             reports: Arc::clone(&self.reports),
             drops: Arc::clone(drops),
@@ -263,7 +278,7 @@ impl Plane {
             commands: self.command_queue.clone(),
         };
         let thread = |name: &str| std::thread::Builder::new().name(name.into());
-        let up = thread("cryprq-up").spawn(move || up.run())?;
+        let up = thread("cryprq-up").spawn(move || up.run(source))?;
         let down = thread("cryprq-down").spawn(move || down.run(held))?;
         self.running = Some(Running { wake, stop, up, down });
         Ok(())

@@ -18,15 +18,16 @@ fn clock() -> Time {
     Time::from_nanos(1_000_000_000)
 }
 
-struct ChannelSource(StdReceiver<Option<Vec<u8>>>);
+struct ChannelSource(StdReceiver<Option<Vec<u8>>>, PacketBatch);
 
 impl PacketSource for ChannelSource {
-    fn read_batch(&mut self, batch: &mut PacketBatch) -> io::Result<()> {
+    fn read_batch(&mut self) -> io::Result<LentPackets<'_>> {
+        let Self(packets, batch) = self;
         batch.clear();
-        match self.0.recv() {
+        match packets.recv() {
             Ok(Some(packet)) => {
                 batch.push(VnetHeader::default(), &packet);
-                Ok(())
+                Ok(batch.lend())
             }
             Ok(None) | Err(_) => Err(io::ErrorKind::Interrupted.into()),
         }
@@ -70,7 +71,7 @@ fn host(own: &str, peer: &str) -> Host {
     let stop = packets.clone();
     let plane = Plane::start(PlaneParts {
         device: Device {
-            source: Box::new(ChannelSource(source)),
+            source: Box::new(ChannelSource(source, PacketBatch::default())),
             sink: Box::new(ChannelSink(sink)),
             wake: Box::new(move || drop(stop.send(None))),
         },
@@ -246,7 +247,7 @@ fn another_device_takes_over_with_the_keys_that_there_are() {
     let (sink, delivered) = channel();
     b.plane
         .replace_device(Device {
-            source: Box::new(ChannelSource(source)),
+            source: Box::new(ChannelSource(source, PacketBatch::default())),
             sink: Box::new(ChannelSink(sink)),
             wake: Box::new(move || drop(packets.send(None))),
         })
@@ -262,7 +263,7 @@ fn another_device_takes_over_with_the_keys_that_there_are() {
 struct Gone;
 
 impl PacketSource for Gone {
-    fn read_batch(&mut self, _batch: &mut PacketBatch) -> io::Result<()> {
+    fn read_batch(&mut self) -> io::Result<LentPackets<'_>> {
         Err(io::Error::other("the interface is gone"))
     }
 }

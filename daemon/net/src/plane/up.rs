@@ -13,7 +13,7 @@ use node::offload::{Segmentation, SuperPacket, VnetHeader};
 use node::router::PeerSlot;
 use node::time::Time;
 use node::tunnel::{Report, Traffic};
-use os::tun::PacketBatch;
+use os::tun::LentPackets;
 
 use super::reports::Reports;
 use super::tables::{Tables, drops_of};
@@ -26,9 +26,8 @@ const PAUSE: Duration = Duration::from_millis(500);
 const BETWEEN_ANSWERS: Duration = Duration::from_millis(1);
 
 pub(super) struct Up {
-    pub(super) source: Box<dyn PacketSource>,
-    /// When a sender was last told that its packet is too long.
-    pub(super) told_at: Option<Time>,
+    /// What is told the sender of a packet that is too long.
+    pub(super) answer: Answer,
     /// Whether the loop is to end; a device that fails may not tell that it was woken.
     pub(super) stop: Arc<AtomicBool>,
     pub(super) tables: Arc<Tables>,
@@ -38,15 +37,18 @@ pub(super) struct Up {
 }
 
 impl Up {
-    pub(super) fn run(mut self) {
-        let mut batch = PacketBatch::default();
+    pub(super) fn run(mut self, mut source: Box<dyn PacketSource>) {
         let mut frames = FrameBatch::new(FRAMES);
         let mut failing = false;
         loop {
-            match self.source.read_batch(&mut batch) {
-                Ok(()) => {
+            match source.read_batch() {
+                Ok(packets) => {
                     failing = false;
-                    self.send(&mut batch, &mut frames);
+                    self.send(packets, &mut frames);
+                    if let Some(message) = self.answer.take() {
+                        // One that is lost is told again with the next packet.
+                        let _ = source.answer(message);
+                    }
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => return,
                 Err(_) if self.stop.load(Ordering::Relaxed) => return,
@@ -62,7 +64,7 @@ impl Up {
     }
 
     /// Neighbours for the same peer are sealed into one batch.
-    fn send(&mut self, batch: &mut PacketBatch, frames: &mut FrameBatch) {
+    fn send(&mut self, mut batch: LentPackets<'_>, frames: &mut FrameBatch) {
         let (router, peers, now) = (self.tables.router(), self.tables.peers(), (self.clock)());
         let mut current: Option<(PeerSlot, Sending<'_>)> = None;
         for (vnet, packet) in batch.iter_mut() {
@@ -89,8 +91,7 @@ impl Up {
             {
                 sending.peer.stats.drops().count(reason);
                 if reason == DropReason::OutTooLong {
-                    let mtu = sending.sealer.mtu();
-                    answer_too_long(&mut *self.source, &mut self.told_at, now, packet, mtu);
+                    self.answer.too_long(now, packet, sending.sealer.mtu());
                 }
             }
         }
@@ -117,17 +118,36 @@ impl Up {
     }
 }
 
-/// Tells the sender of a packet that is too long which MTU there is; so does the kernel for a link.
-fn answer_too_long(source: &mut dyn PacketSource, told_at: &mut Option<Time>, now: Time, packet: &[u8], mtu: usize) {
-    if told_at.is_some_and(|at| now < at + BETWEEN_ANSWERS) {
-        return;
+/// An error message about one packet of a batch, which the source gets when the batch is done with.
+pub(super) struct Answer {
+    message: [u8; icmp::MAX_MESSAGE],
+    length: usize,
+    /// When a sender was last told.
+    told_at: Option<Time>,
+}
+
+impl Default for Answer {
+    fn default() -> Self {
+        Self { message: [0; icmp::MAX_MESSAGE], length: 0, told_at: None }
     }
-    let mut message = [0; icmp::MAX_MESSAGE];
-    let mtu = u16::try_from(mtu).unwrap_or(u16::MAX);
-    if let Some(length) = icmp::too_big(packet, mtu, &mut message) {
-        *told_at = Some(now);
-        // One that is lost is told again with the next packet.
-        let _ = source.answer(&message[..length]);
+}
+
+impl Answer {
+    /// Tells the sender of a packet that is too long which MTU there is; so does the kernel for a link.
+    fn too_long(&mut self, now: Time, packet: &[u8], mtu: usize) {
+        if self.told_at.is_some_and(|at| now < at + BETWEEN_ANSWERS) {
+            return;
+        }
+        let mtu = u16::try_from(mtu).unwrap_or(u16::MAX);
+        if let Some(length) = icmp::too_big(packet, mtu, &mut self.message) {
+            (self.length, self.told_at) = (length, Some(now));
+        }
+    }
+
+    /// The message, once.
+    fn take(&mut self) -> Option<&[u8]> {
+        let length = std::mem::take(&mut self.length);
+        (length > 0).then(|| &self.message[..length])
     }
 }
 

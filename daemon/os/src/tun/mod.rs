@@ -12,6 +12,8 @@ use macos as platform;
 
 pub use platform::Tun;
 
+use std::ops::Range;
+
 use node::offload::VnetHeader;
 
 /// What to open.
@@ -39,11 +41,46 @@ pub struct PacketBatch {
     entries: Vec<Entry>,
 }
 
+/// Where a packet lies, and what the kernel left to do on it.
 #[derive(Clone, Copy, Debug)]
-struct Entry {
+pub struct Entry {
     vnet: VnetHeader,
     start: usize,
     end: usize,
+}
+
+impl Entry {
+    /// A packet on which nothing is left to do.
+    pub fn whole(at: Range<usize>) -> Self {
+        Self { vnet: VnetHeader::default(), start: at.start, end: at.end }
+    }
+}
+
+/// Packets that lie in somebody's memory, to be worked on in place.
+#[derive(Debug)]
+pub struct LentPackets<'m> {
+    memory: &'m mut [u8],
+    entries: &'m [Entry],
+}
+
+impl<'m> LentPackets<'m> {
+    /// The packets at `entries` of `memory`, which follow each other there and do not overlap.
+    pub const fn new(memory: &'m mut [u8], entries: &'m [Entry]) -> Self {
+        Self { memory, entries }
+    }
+
+    /// The packets, each with what the kernel left to do on it.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = (VnetHeader, &mut [u8])> {
+        let mut rest = &mut *self.memory;
+        let mut offset = 0;
+        self.entries.iter().map(move |entry| {
+            let (taken, behind) = std::mem::take(&mut rest).split_at_mut(entry.end - offset);
+            rest = behind;
+            let packet = &mut taken[entry.start - offset..];
+            offset = entry.end;
+            (entry.vnet, packet)
+        })
+    }
 }
 
 /// The longest packet that a TUN device hands out.
@@ -59,21 +96,13 @@ impl Default for PacketBatch {
 
 impl PacketBatch {
     /// The packets, in the order in which they were read.
-    pub fn packets(&self) -> impl Iterator<Item = &[u8]> {
+    pub fn packets(&self) -> impl Iterator<Item = &[u8]> + Clone {
         self.entries.iter().map(|entry| &self.buffer[entry.start..entry.end])
     }
 
-    /// The packets, each with what the kernel left to do on it.
-    pub fn iter_mut(&mut self) -> impl Iterator<Item = (VnetHeader, &mut [u8])> {
-        let mut rest = &mut *self.buffer;
-        let mut offset = 0;
-        self.entries.iter().map(move |entry| {
-            let (taken, behind) = std::mem::take(&mut rest).split_at_mut(entry.end - offset);
-            rest = behind;
-            let packet = &mut taken[entry.start - offset..];
-            offset = entry.end;
-            (entry.vnet, packet)
-        })
+    /// The packets, for whoever works on them in place.
+    pub fn lend(&mut self) -> LentPackets<'_> {
+        LentPackets::new(&mut self.buffer, &self.entries)
     }
 
     /// How many packets it holds.
@@ -127,7 +156,7 @@ mod tests {
         let mut batch = PacketBatch::default();
         let vnet = VnetHeader { needs_checksum: true, ..VnetHeader::default() };
         assert!(batch.push(vnet, b"one") && batch.push(VnetHeader::default(), b"three"));
-        let seen: Vec<_> = batch.iter_mut().map(|(vnet, packet)| (vnet, packet.to_vec())).collect();
+        let seen: Vec<_> = batch.lend().iter_mut().map(|(vnet, packet)| (vnet, packet.to_vec())).collect();
         assert_eq!(seen, [(vnet, b"one".to_vec()), (VnetHeader::default(), b"three".to_vec())]);
         assert_eq!(batch.packets().collect::<Vec<_>>(), [&b"one"[..], b"three"]);
         while batch.push(vnet, &[0; MAX_PACKET]) {}

@@ -127,6 +127,7 @@ async fn daemon_with(folder: &Path, config: &str, host: Oddities) -> anyhow::Res
         locked: Box::new(move || if host.locked.load(Ordering::Relaxed) { Locked::Yes } else { Locked::No }),
         group: host.group,
         log: logging::start("warn"),
+        extensions: None,
     };
     Ok(Daemon { supervisor: Supervisor::start(parts).await?, secrets, store_full, _events: events })
 }

@@ -1,0 +1,442 @@
+//! An extension played by hand, at a door behind which the test is the control task.
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream as StdStream;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cryprq_ipc_proto::error::ErrorCode;
+use cryprq_ipc_proto::extension::{StopReason, TunnelSettings};
+use cryprq_ipc_proto::frame::Frame;
+use cryprq_ipc_proto::header::{HEADER, Header};
+use cryprq_ipc_proto::hello::{Hello, Role, Side};
+use cryprq_ipc_proto::packets::PacketWriter;
+use net::plane::{PacketSink, PacketSource};
+use node::drops::{DropCounters, DropReason};
+use tokio::net::{UnixListener, UnixStream};
+
+use super::listener::MAX_CONNECTIONS;
+use super::outlet::{MAX_ORDERS, MAX_WAITING};
+use super::*;
+
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// The daemon's side.
+struct Site {
+    _folder: tempfile::TempDir,
+    path: std::path::PathBuf,
+    extensions: Extensions,
+    drops: Arc<DropCounters>,
+}
+
+fn site() -> Site {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tun.sock");
+    let drops = Arc::new(DropCounters::default());
+    let (mut door, extensions) = door(Arc::clone(&drops));
+    door.timing = Timing { hello: Duration::from_millis(300), ready: Duration::from_millis(300) };
+    extensions.orders.send_modify(|orders| orders.settings = settings(1420));
+    tokio::spawn(serve_extensions(UnixListener::bind(&path).unwrap(), door));
+    Site { _folder: folder, path, extensions, drops }
+}
+
+fn settings(mtu: u16) -> TunnelSettings {
+    TunnelSettings { addresses: vec![], included: vec![], excluded: vec![], dns: vec![], mtu }
+}
+
+/// The extension's side.
+struct Player(UnixStream);
+
+impl Site {
+    async fn connect(&self) -> Player {
+        Player(UnixStream::connect(&self.path).await.unwrap())
+    }
+
+    async fn event(&mut self) -> Event {
+        tokio::time::timeout(LIMIT, self.extensions.events.recv()).await.unwrap().unwrap()
+    }
+
+    async fn attached(&mut self) -> Device {
+        match self.event().await {
+            Event::Attached(device) => device,
+            Event::Detached(_) => panic!("it left"),
+        }
+    }
+
+    async fn detached(&mut self) {
+        match self.event().await {
+            Event::Detached(done) => done.send(()).unwrap(),
+            Event::Attached(_) => panic!("another came"),
+        }
+    }
+
+    /// A player that is ready, and the packet loops' end of it.
+    async fn play(&mut self) -> (Player, Device) {
+        let mut player = self.connect().await;
+        player.greet().await;
+        player.settle().await;
+        (player, self.attached().await)
+    }
+}
+
+/// A frame's kind and what a test looks at of it.
+#[derive(Debug, PartialEq)]
+enum Heard {
+    Ack,
+    Refused(ErrorCode, Option<Side>),
+    Settings(u32, u16),
+    Packets(Vec<Vec<u8>>),
+    Error(ErrorCode),
+    Stop(StopReason),
+    End,
+}
+
+impl Player {
+    async fn say(&mut self, id: u32, frame: Frame<'_>) {
+        self.send(&frame.write(id).unwrap()).await;
+    }
+
+    async fn send(&mut self, bytes: &[u8]) {
+        use tokio::io::AsyncWriteExt;
+        self.0.write_all(bytes).await.unwrap();
+    }
+
+    async fn greet(&mut self) {
+        self.say(0, Frame::Hello(Hello::new("test", Role::Extension))).await;
+        assert_eq!(self.hear().await, Heard::Ack);
+    }
+
+    async fn settle(&mut self) {
+        assert_eq!(self.hear().await, Heard::Settings(1, 1420));
+        self.say(1, Frame::Ready).await;
+    }
+
+    async fn hear(&mut self) -> Heard {
+        use tokio::io::AsyncReadExt;
+        let stream = &mut self.0;
+        let frame = async {
+            let mut header = [0; HEADER];
+            stream.read_exact(&mut header).await.ok()?;
+            let header = Header::read(&header).unwrap();
+            let mut body = vec![0; header.length];
+            stream.read_exact(&mut body).await.ok()?;
+            Some((header, body))
+        };
+        let Some((header, body)) = tokio::time::timeout(LIMIT, frame).await.unwrap() else { return Heard::End };
+        match Frame::read(&header, &body).unwrap() {
+            Frame::HelloAck(_) => Heard::Ack,
+            Frame::Refused(refused) => Heard::Refused(refused.error.code, refused.older),
+            Frame::TunnelSettings(settings) => Heard::Settings(header.id, settings.mtu),
+            Frame::Packets(packets) => Heard::Packets(packets.iter().map(<[u8]>::to_vec).collect()),
+            Frame::Error(error) => Heard::Error(error.code),
+            Frame::Stop(reason) => Heard::Stop(reason),
+            other => panic!("a daemon does not say {other:?}"),
+        }
+    }
+}
+
+fn packets(packets: &[&[u8]]) -> Vec<u8> {
+    let mut memory = vec![0; 100_000];
+    let mut writer = PacketWriter::new(&mut memory).unwrap();
+    packets.iter().for_each(|packet| writer.slot(packet.len()).unwrap().copy_from_slice(packet));
+    writer.finish().to_vec()
+}
+
+/// What the sending loop reads, on a thread of its own as there; the test does not wait for one that reads on.
+async fn read(mut source: Box<dyn PacketSource>) -> (Box<dyn PacketSource>, std::io::Result<Vec<Vec<u8>>>) {
+    let (done, end) = oneshot::channel();
+    std::thread::spawn(move || {
+        let read = source.read_batch().map(|mut batch| batch.iter_mut().map(|(_, packet)| packet.to_vec()).collect());
+        let _ = done.send((source, read));
+    });
+    end.await.unwrap()
+}
+
+fn write(sink: &mut dyn PacketSink, packets: &[&[u8]]) -> DropCounters {
+    let (arena, mut end, drops) = (packets.concat(), 0, DropCounters::default());
+    let ranges: Vec<_> = packets
+        .iter()
+        .map(|packet| {
+            end += packet.len();
+            end - packet.len()..end
+        })
+        .collect();
+    ranges.chunks(sink.takes()).for_each(|ranges| sink.write_many(ranges, &arena, &drops));
+    drops
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn packets_pass_both_ways_between_hello_and_farewell() {
+    let mut site = site();
+    let (mut player, Device { source, mut sink, .. }) = site.play().await;
+    player.send(&[packets(&[b"one", b"two"]), packets(&[]), packets(&[b"three"])].concat()).await;
+    let (mut source, mut seen) = (source, Vec::new());
+    while seen.len() < 3 {
+        let (back, read) = read(source).await;
+        (source, seen) = (back, [seen, read.unwrap()].concat());
+    }
+    assert_eq!(seen, [&b"one"[..], b"two", b"three"]);
+    assert_eq!(write(&mut *sink, &[b"four", b"five"]).total(), 0);
+    assert_eq!(player.hear().await, Heard::Packets(vec![b"four".to_vec(), b"five".to_vec()]));
+    player.say(0, Frame::Stop(StopReason::System)).await;
+    let reader = tokio::spawn(read(source));
+    site.detached().await;
+    assert_eq!(player.hear().await, Heard::End);
+    drop((reader, sink));
+    site.play().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_whose_extension_is_gone_waits_until_it_is_woken() {
+    let mut site = site();
+    let (player, Device { source, wake, .. }) = site.play().await;
+    drop(player);
+    let reader = tokio::spawn(read(source));
+    site.detached().await;
+    assert!(!reader.is_finished());
+    wake();
+    let (source, end) = reader.await.unwrap();
+    assert_eq!(end.unwrap_err().kind(), std::io::ErrorKind::Interrupted);
+    assert_eq!(read(source).await.1.unwrap_err().kind(), std::io::ErrorKind::Interrupted);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changed_settings_are_pushed_and_have_to_be_in_force_in_time() {
+    let mut site = site();
+    let (mut player, Device { source, .. }) = site.play().await;
+    let _reader = tokio::spawn(read(source));
+    for (number, mtu) in [(2, 1300), (3, 1280)] {
+        site.extensions.orders.send_modify(|orders| orders.settings.mtu = mtu);
+        assert_eq!(player.hear().await, Heard::Settings(number, mtu));
+        player.say(number, Frame::Ready).await;
+    }
+    // An answer to what is no longer wanted is none.
+    site.extensions.orders.send_modify(|orders| orders.settings.mtu = 1420);
+    assert_eq!(player.hear().await, Heard::Settings(4, 1420));
+    player.say(3, Frame::Ready).await;
+    assert_eq!(player.hear().await, Heard::Error(ErrorCode::TimedOut));
+    site.detached().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_extension_is_told_that_no_daemon_follows_and_nothing_when_one_may() {
+    let mut first = site();
+    let (mut player, _device) = first.play().await;
+    first.extensions.orders.send_modify(|orders| orders.stop = Some(StopReason::DaemonStopping));
+    assert_eq!(player.hear().await, Heard::Stop(StopReason::DaemonStopping));
+    assert_eq!(player.hear().await, Heard::End);
+    let mut second = site();
+    let (mut player, _device) = second.play().await;
+    drop(second.extensions);
+    assert_eq!(player.hear().await, Heard::End);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_paused_extension_gets_nothing_until_it_resumes() {
+    let mut site = site();
+    let (mut player, Device { mut source, mut sink, .. }) = site.play().await;
+    // The loop passes on what is no packet, so something has to follow.
+    player.say(0, Frame::Pause).await;
+    player.send(&packets(&[b"asleep"])).await;
+    (source, _) = read(source).await;
+    let end = std::time::Instant::now() + LIMIT;
+    while write(&mut *sink, &[b"lost"]).get(DropReason::ExtensionAway) == 0 {
+        assert!(std::time::Instant::now() < end, "packets are still sent");
+    }
+    player.say(0, Frame::Resume).await;
+    player.send(&packets(&[b"awake"])).await;
+    let (_source, _) = read(source).await;
+    while write(&mut *sink, &[b"seen"]).get(DropReason::ExtensionAway) == 1 {
+        assert!(std::time::Instant::now() < end, "packets are still lost");
+    }
+    let mut heard = player.hear().await;
+    while heard == Heard::Packets(vec![b"lost".to_vec()]) {
+        heard = player.hear().await;
+    }
+    assert_eq!(heard, Heard::Packets(vec![b"seen".to_vec()]));
+    assert_eq!(write(&mut *absent().sink, &[b"a", b"b"]).get(DropReason::ExtensionAway), 2, "without any");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn attack_15_a_second_extension_is_refused_and_a_dead_one_gives_way() {
+    let mut site = site();
+    let (first, device) = site.play().await;
+    let mut second = site.connect().await;
+    second.say(0, Frame::Hello(Hello::new("test", Role::Extension))).await;
+    assert_eq!(second.hear().await, Heard::Refused(ErrorCode::ExtensionAttached, None));
+    assert_eq!(second.hear().await, Heard::End);
+    // The successor of one that dies is there before anybody noticed the death.
+    drop(first);
+    let mut third = site.connect().await;
+    third.say(0, Frame::Hello(Hello::new("test", Role::Extension))).await;
+    let _reader = tokio::spawn(read(device.source));
+    site.detached().await;
+    assert_eq!(third.hear().await, Heard::Ack);
+    third.settle().await;
+    site.attached().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn attack_08_whoever_does_not_begin_as_an_extension_is_refused_with_the_reason() {
+    let mut site = site();
+    let hello = |min_version, max_version| Hello { min_version, max_version, ..Hello::new("test", Role::Extension) };
+    let future = {
+        let mut bytes = Frame::Ready.write(0).unwrap();
+        bytes[2] = 9;
+        bytes
+    };
+    let beginnings = [
+        (Frame::Hello(hello(2, 9)).write(0).unwrap(), ErrorCode::VersionMismatch, Some(Side::Daemon)),
+        (Frame::Hello(hello(0, 0)).write(0).unwrap(), ErrorCode::VersionMismatch, Some(Side::Client)),
+        (future, ErrorCode::VersionMismatch, Some(Side::Daemon)),
+        (Frame::Hello(Hello::new("test", Role::App)).write(0).unwrap(), ErrorCode::Unsupported, None),
+        (Frame::Ready.write(1).unwrap(), ErrorCode::BadRequest, None),
+        (b"{\"v\":1,\"cmd\":\"status\"}\n".to_vec(), ErrorCode::BadRequest, None),
+        (vec![0xc9, 0x52, 1, 18, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0], ErrorCode::TooLarge, None),
+    ];
+    for (bytes, code, older) in beginnings {
+        let mut player = site.connect().await;
+        player.send(&bytes).await;
+        assert_eq!(player.hear().await, Heard::Refused(code, older), "{bytes:02x?}");
+        assert_eq!(player.hear().await, Heard::End);
+    }
+    // Byte by byte, slower than anybody waits; and nothing at all.
+    let mut slow = site.connect().await;
+    slow.send(&[0xc9]).await;
+    assert_eq!(slow.hear().await, Heard::End);
+    // Who greets and is never ready has no packet loops.
+    let mut player = site.connect().await;
+    player.greet().await;
+    assert_eq!(player.hear().await, Heard::Settings(1, 1420));
+    assert_eq!(player.hear().await, Heard::Error(ErrorCode::TimedOut));
+    let mut early = site.connect().await;
+    early.greet().await;
+    assert_eq!(early.hear().await, Heard::Settings(1, 1420));
+    early.send(&packets(&[b"early"])).await;
+    assert_eq!(early.hear().await, Heard::Error(ErrorCode::BadRequest));
+    assert!(site.extensions.events.try_recv().is_err(), "none of them was attached");
+    site.play().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn attack_08_garbage_amid_packets_ends_the_connection_with_the_reason() {
+    let mut lie = packets(&[&[0x45; 20]]);
+    lie[HEADER + 8] = 21;
+    let garbage = [
+        (vec![0; HEADER], ErrorCode::BadRequest),
+        (lie, ErrorCode::BadRequest),
+        (Frame::Hello(Hello::new("test", Role::Extension)).write(0).unwrap(), ErrorCode::BadRequest),
+        (vec![0xc9, 0x52, 1, 18, 0, 0, 0, 0, 1, 0, 4, 0, 0, 0, 0, 0], ErrorCode::TooLarge),
+        (vec![0xc9, 0x52, 2, 18, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], ErrorCode::VersionMismatch),
+    ];
+    for (bytes, code) in garbage {
+        let mut site = site();
+        let (mut player, Device { source, .. }) = site.play().await;
+        player.send(&[packets(&[b"good"]), bytes].concat()).await;
+        let (source, good) = read(source).await;
+        assert_eq!(good.unwrap(), [b"good"], "what came before it is good");
+        let _reader = tokio::spawn(read(source));
+        assert_eq!(player.hear().await, Heard::Error(code));
+        assert_eq!(player.hear().await, Heard::End);
+        site.detached().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn attack_13_an_extension_that_does_not_read_costs_bounded_memory_and_its_oldest_packets() {
+    let mut site = site();
+    let (mut player, Device { source, mut sink, .. }) = site.play().await;
+    let _reader = tokio::spawn(read(source));
+    let (large, mut sent) = ([0x45; 1400], 0);
+    // Until every buffer is full, and four times what may wait.
+    while site.drops.get(DropReason::ExtensionBehind) * 1400 < 4 * MAX_WAITING as u64 {
+        assert_eq!(write(&mut *sink, &[&large[..]; 64]).total(), 0, "what is dropped is the oldest");
+        sent += 64;
+        assert!(sent < 1_000_000, "nothing is dropped");
+    }
+    assert_eq!(write(&mut *sink, &[b"newest"]).total(), 0);
+    // Orders overtake what waits.
+    site.extensions.orders.send_modify(|orders| orders.settings.mtu = 1300);
+    let (mut received, mut before_order) = (0, None);
+    loop {
+        match player.hear().await {
+            Heard::Packets(packets) if packets == [b"newest"] => break,
+            Heard::Packets(packets) => received += packets.len() as u64,
+            Heard::Settings(2, 1300) => {
+                before_order = Some(received);
+                player.say(2, Frame::Ready).await;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(received + site.drops.get(DropReason::ExtensionBehind), sent, "each packet came or was counted");
+    assert!(before_order.is_some_and(|before| before < received), "the settings waited behind packets");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn attack_13_an_extension_that_takes_no_orders_is_cut_off() {
+    let mut site = site();
+    let (mut player, Device { source, mut sink, .. }) = site.play().await;
+    let _reader = tokio::spawn(read(source));
+    while site.drops.get(DropReason::ExtensionBehind) == 0 {
+        write(&mut *sink, &[&[0x45; 1400][..]; 64]);
+    }
+    let orders = site.extensions.orders.clone();
+    let pushing = tokio::spawn(async move {
+        for mtu in 0..100 * MAX_ORDERS as u16 {
+            orders.send_modify(|orders| orders.settings.mtu = 1300 + mtu);
+            tokio::task::yield_now().await;
+        }
+    });
+    site.detached().await;
+    pushing.await.unwrap();
+    while player.hear().await != Heard::End {}
+    site.play_at(1300 + 100 * MAX_ORDERS as u16 - 1).await;
+}
+
+impl Site {
+    /// Another player, whose settings have this MTU.
+    async fn play_at(&mut self, mtu: u16) {
+        let mut player = self.connect().await;
+        player.greet().await;
+        assert_eq!(player.hear().await, Heard::Settings(1, mtu));
+        player.say(1, Frame::Ready).await;
+        self.attached().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn attack_13_an_extension_that_talks_without_end_is_cut_off() {
+    let mut site = site();
+    let (mut player, Device { source, .. }) = site.play().await;
+    let _reader = tokio::spawn(read(source));
+    let flood = Frame::Pause.write(0).unwrap().repeat(100_000);
+    let (mut half, flooded) = (player.0.into_std().unwrap(), flood.len());
+    half.set_nonblocking(false).unwrap();
+    let writer = half.try_clone().unwrap();
+    let flooding = tokio::task::spawn_blocking(move || {
+        let mut writer: StdStream = writer;
+        writer.write_all(&flood)
+    });
+    site.detached().await;
+    assert!(flooding.await.unwrap().is_err(), "all of {flooded} bytes were taken");
+    let mut told = Vec::new();
+    let _ = half.read_to_end(&mut told);
+    player = site.connect().await;
+    player.greet().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn attack_13_silent_connections_do_not_keep_out_an_extension_for_long() {
+    let site = site();
+    let mut silent = Vec::new();
+    for _ in 0..MAX_CONNECTIONS {
+        silent.push(site.connect().await);
+    }
+    let mut one_more = site.connect().await;
+    assert_eq!(one_more.hear().await, Heard::Refused(ErrorCode::TooManyClients, None));
+    for mut player in silent {
+        assert_eq!(player.hear().await, Heard::End);
+    }
+    site.connect().await.greet().await;
+}

@@ -102,12 +102,6 @@ pub async fn run(prepared: Prepared, limits: TunnelLimits, log: LogLevel) -> any
     let hangup = signal(SignalKind::hangup())?;
     undo(state.journal()?).await.context("cannot undo what an earlier run left")?;
     let environment = environment();
-    let surroundings = match &environment {
-        // A kernel that does not tell is complained of by whatever needs to know more.
-        Some(around) => Surroundings::look(&around.network, &config.interface).await.unwrap_or_default(),
-        None => Surroundings::default(),
-    };
-    surroundings.check_range(config.ipv4).map_err(|error| anyhow::anyhow!("{error}: choose another range"))?;
     let store = secret_store(&config)?;
     let locked = {
         let store = Arc::clone(&store);
@@ -116,6 +110,12 @@ pub async fn run(prepared: Prepared, limits: TunnelLimits, log: LogLevel) -> any
     let seed = state.identity_seed()?;
     let identity = Arc::new(state_dir::identity(&seed, &*store)?);
     let own = OwnAddresses::new(&config, identity.public(), state.own_ipv4()?);
+    let surroundings = match &environment {
+        // A kernel that does not tell is complained of by whatever needs to know more.
+        Some(around) => Surroundings::look(&around.network, &config.interface, &own).await.unwrap_or_default(),
+        None => Surroundings::default(),
+    };
+    surroundings.check_range(config.ipv4).map_err(|error| anyhow::anyhow!("{error}: choose another range"))?;
 
     let drops = Arc::new(DropCounters::default());
     let inbound = Arc::new(Inbound::new(Arc::clone(&drops)).context("cannot receive frames")?);

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv4Net};
-use os::network::{Changes, Network, NetworkError};
+use os::network::{Changes, Link, Network, NetworkError};
 
-use super::Supervisor;
 use super::health::Fault;
+use super::{OwnAddresses, Supervisor};
 
 /// The way to learn about it; on macOS the extension tells instead.
 pub struct Environment {
@@ -34,14 +34,21 @@ impl Default for Surroundings {
 }
 
 impl Surroundings {
-    /// Looks at every interface but the one of this name.
+    /// Looks at every interface but the one of this name, and those that have one of our inner addresses alone: an
+    /// extension's has a name that the system gives.
     ///
     /// # Errors
     /// The system's refusal.
-    pub async fn look(network: &Network, own: &str) -> Result<Self, NetworkError> {
-        let links: Vec<_> = network.links().await?.into_iter().filter(|link| link.name != own).collect();
+    pub async fn look(network: &Network, name: &str, inner: &OwnAddresses) -> Result<Self, NetworkError> {
+        let inner: BTreeSet<IpNet> = inner.all().map(IpNet::from).collect();
+        let addresses = network.addresses().await?;
+        let is_ours = |link: &Link| {
+            let mut its = addresses.iter().filter(|attached| attached.interface == link.index);
+            link.name == name || its.any(|attached| inner.contains(&attached.address))
+        };
+        let links: Vec<_> = network.links().await?.into_iter().filter(|link| !is_ours(link)).collect();
         let mut surroundings = Self { addresses: BTreeSet::new(), connected: false };
-        for attached in network.addresses().await? {
+        for attached in &addresses {
             let Some(link) = links.iter().find(|link| link.index == attached.interface) else { continue };
             surroundings.connected |= link.carries && !link.loopback && !is_link_local(attached.address);
             surroundings.addresses.insert(attached.address);
@@ -84,7 +91,7 @@ impl Supervisor {
     pub(super) async fn look_around(&mut self) {
         self.miss_interface().await;
         let Some(network) = &self.network else { return };
-        match Surroundings::look(network, &self.config.interface).await {
+        match Surroundings::look(network, &self.config.interface, &self.own).await {
             Ok(now) if now == self.surroundings => {}
             Ok(now) => {
                 let moved = now.addresses != self.surroundings.addresses;

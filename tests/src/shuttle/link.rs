@@ -1,13 +1,14 @@
 //! A connection to the daemon's packet socket.
 
 use std::io::{self, IoSlice, Read, Write};
+use std::ops::Range;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
 use cryprq_ipc_proto::error::{ErrorBody, ErrorCode};
 use cryprq_ipc_proto::frame::Frame;
-use cryprq_ipc_proto::header::{FrameError, Kind};
+use cryprq_ipc_proto::header::{FrameError, Header, Kind};
 use cryprq_ipc_proto::hello::{Hello, Role};
 use cryprq_ipc_proto::incoming::Incoming;
 
@@ -61,13 +62,7 @@ impl Link {
         stream.set_write_timeout(Some(PATIENCE))?;
         let mut link = Self { stream, incoming: Incoming::default() };
         link.send(0, &Frame::Hello(hello.clone()))?;
-        let (header, body) = loop {
-            match link.incoming.next()? {
-                Some(frame) => break frame,
-                None if link.fill()? => {}
-                None => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
-            }
-        };
+        let (header, body) = link.next()?;
         let frame = Frame::read(&header, &link.incoming.memory()[body])?;
         if let Frame::Refused(refused) = frame {
             return Err(NoLink::Refused(refused.error));
@@ -77,6 +72,20 @@ impl Link {
         }
         link.stream.set_read_timeout(None)?;
         Ok(link)
+    }
+
+    /// The next frame: its header, and where its body lies in the memory of [`Self::incoming`].
+    ///
+    /// # Errors
+    /// [`NoLink`].
+    pub fn next(&mut self) -> Result<(Header, Range<usize>), NoLink> {
+        loop {
+            match self.incoming.next()? {
+                Some(frame) => return Ok(frame),
+                None if self.fill()? => {}
+                None => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
+            }
+        }
     }
 
     /// Reads once; whether the daemon is still there.

@@ -154,13 +154,12 @@ impl Shuttle<'_> {
     fn converse(&mut self, mut link: Link) -> anyhow::Result<Option<Ending>> {
         let mut ready = false;
         let ending = loop {
-            let Ok(more) = link.fill() else { break None };
-            if !more {
-                break None;
+            // Settings may have come with the greeting.
+            if let Some(ending) = self.take(&mut link, &mut ready)? {
+                break Some(ending);
             }
-            match self.take(&mut link, &mut ready)? {
-                Some(ending) => break Some(ending),
-                None => continue,
+            if !link.fill().unwrap_or(false) {
+                break None;
             }
         };
         self.remote.set(None);

@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 use cryprq_ipc_proto::error::ErrorCode;
 use cryprq_ipc_proto::extension::TunnelSettings;
 use cryprq_ipc_proto::frame::Frame;
+use cryprq_ipc_proto::header::Kind;
 use cryprq_ipc_proto::hello::{Hello, HelloAck, Role};
 use cryprq_tests::lab::{Host, SHUTTLED, Shuttle, programs};
 use cryprq_tests::shuttle::{Link, NoLink};
@@ -101,16 +102,15 @@ fn attack_08_garbage_from_the_extension_ends_its_connection_and_nothing_else() -
     ];
     for (number, bytes) in garbage.into_iter().enumerate() {
         let mut link = Link::open(&pair.a.tun_socket()).map_err(|error| anyhow::anyhow!("{number}: {error:?}"))?;
-        ensure!(link.fill()?, "settings come");
+        let settings = link.next().map_err(|error| anyhow::anyhow!("{number}: {error:?}"))?;
+        ensure!(settings.0.kind == Kind::TunnelSettings);
         link.send_bytes(&ready)?;
         // It may be cut off before it said everything.
         let _ = link.send_bytes(bytes);
         let mut last = None;
-        while link.fill().unwrap_or(false) {
-            while let Some((header, body)) = link.incoming.next()? {
-                if let Frame::Error(error) = Frame::read(&header, &link.incoming.memory()[body])? {
-                    last = Some(error.code);
-                }
+        while let Ok((header, body)) = link.next() {
+            if let Frame::Error(error) = Frame::read(&header, &link.incoming.memory()[body])? {
+                last = Some(error.code);
             }
         }
         ensure!(last.is_some(), "{number}: it was cut off without a reason");

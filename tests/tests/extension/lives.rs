@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use cryprq_tests::lab::{Flow, SHUTTLED, Shuttle, until};
+use cryprq_tests::lab::{Flow, Identity, SHUTTLED, Shuttle, until};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
@@ -86,16 +86,16 @@ fn a_shuttle_that_sleeps_gets_nothing_and_one_that_wakes_does() -> Result<()> {
 
 #[test]
 fn a_peer_that_is_added_or_removed_changes_the_routes_of_the_interface() -> Result<()> {
-    const THIRD: &str = "12D3KooWJWoaqZhDaoEFshF7Rh1bpY9ohihFhzcW6d69Lr2NASuq";
     let Some((pair, shuttle)) = connected()? else { return Ok(()) };
+    let third = Identity::new(3)?.id;
     let routed = || pair.host_a.state().is_ok_and(|lines| lines.iter().any(|line| line.contains("10.99.7.0")));
     ensure!(!routed());
-    let add = format!(r#"{{"v":1,"cmd":"peer_add","peer":"{THIRD}","name":"c","allowed_ips":["10.99.7.0/24"]}}"#);
+    let add = format!(r#"{{"v":1,"cmd":"peer_add","peer":"{third}","name":"c","allowed_ips":["10.99.7.0/24"]}}"#);
     let added = pair.a.request(&add)?;
     ensure!(added["error"].is_null(), "{added}");
     shuttle.wait_said("settings", 2)?;
     ensure!(routed(), "{:?}", pair.host_a.state()?);
-    pair.a.request(&format!(r#"{{"v":1,"cmd":"peer_remove","peer":"{THIRD}"}}"#))?;
+    pair.a.request(&format!(r#"{{"v":1,"cmd":"peer_remove","peer":"{third}"}}"#))?;
     shuttle.wait_said("settings", 3)?;
     ensure!(!routed());
     passes(&pair)

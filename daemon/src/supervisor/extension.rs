@@ -49,12 +49,14 @@ impl Supervisor {
     /// Ends the extension too.
     pub(super) async fn dismiss_extension(&mut self, reason: StopReason) {
         let Some(extensions) = &mut self.extensions else { return };
-        if self.health.has(Fault::ExtensionAbsent) {
+        // The door itself looks at the orders too.
+        if extensions.orders.receiver_count() <= 1 {
             return;
         }
         extensions.orders.send_modify(|orders| orders.stop = Some(reason));
-        // It is told before its connection reports the end.
-        let _ = timeout(GOODBYE, extensions.events.recv()).await;
+        // It is told before its connection reports the end; one that has just come reports that first.
+        let farewell = async { while let Some(Event::Attached(_)) = extensions.events.recv().await {} };
+        let _ = timeout(GOODBYE, farewell).await;
     }
 }
 

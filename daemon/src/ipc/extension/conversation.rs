@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::outlet::{Flow, Outlet, Sink};
 use super::seat::Seated;
-use super::source::{Said, Source, said};
+use super::source::{Said, Source, Teller, said};
 use super::{Door, Event};
 use crate::ipc::frames::{BUILD, not_understood};
 
@@ -117,7 +117,9 @@ async fn prepare(stream: &mut UnixStream, door: &mut Door) -> Result<u32, End> {
         Said::Ready(FIRST) => Ok(FIRST),
         Said::Stop(reason) => Err(End::Stop(reason)),
         Said::Garbage(error) => Err(End::Fault(error.into())),
-        Said::Ready(_) | Said::Pause | Said::Resume | Said::Unexpected | Said::Left => Err(End::Fault(unexpected())),
+        Said::Ready(_) | Said::Pause | Said::Resume | Said::Unexpected | Said::TooMuch | Said::Left => {
+            Err(End::Fault(unexpected()))
+        }
     }
 }
 
@@ -135,7 +137,7 @@ async fn attach(stream: UnixStream, door: &mut Door, number: u32, _seated: &Seat
     // A smaller buffer costs speed and nothing else.
     let _ = setsockopt(&*socket, SndBuf, &SEND_BUFFER);
     let outlet = Arc::new(Outlet::new(Arc::clone(&socket), Arc::clone(&door.drops)));
-    let (tell, told) = mpsc::channel(MAX_SAID);
+    let (tell, told) = Teller::new(MAX_SAID)?;
     let waker = Waker::new()?;
     let source = Box::new(Source::new(Arc::clone(&socket), tell, waker.clone(), Sink::new(Arc::clone(&outlet))));
     let device = Device { source, sink: Box::new(Sink::new(Arc::clone(&outlet))), wake: wake(waker) };
@@ -217,7 +219,9 @@ impl Talk<'_> {
             Some(Said::Unexpected) => Err(End::Fault(unexpected())),
             Some(Said::Garbage(error)) => Err(End::Fault(error.into())),
             Some(Said::Left) => Err(End::Left),
-            None => Err(End::Fault(ErrorBody::new(ErrorCode::Busy, "more was said than can be heard"))),
+            Some(Said::TooMuch) => Err(End::Fault(ErrorBody::new(ErrorCode::Busy, "more was said than can be heard"))),
+            // The packet loops ended.
+            None => Err(End::Daemon(None)),
         }
     }
 

@@ -35,6 +35,8 @@ pub(super) enum Said {
     Unexpected,
     /// Bytes that are no frame.
     Garbage(FrameError),
+    /// More than anybody hears.
+    TooMuch,
     /// It closed the connection.
     Left,
 }
@@ -44,7 +46,37 @@ impl Said {
     const fn is_last(&self) -> bool {
         match self {
             Self::Ready(_) | Self::Pause | Self::Resume => false,
-            Self::Stop(_) | Self::Unexpected | Self::Garbage(_) | Self::Left => true,
+            Self::Stop(_) | Self::Unexpected | Self::Garbage(_) | Self::TooMuch | Self::Left => true,
+        }
+    }
+}
+
+/// Where what an extension says goes: a bounded queue, with a place kept for the last word.
+pub(super) struct Teller {
+    queue: mpsc::Sender<Said>,
+    last: mpsc::OwnedPermit<Said>,
+}
+
+impl Teller {
+    /// With room for `most` before anybody listens, and who listens.
+    pub(super) fn new(most: usize) -> io::Result<(Self, mpsc::Receiver<Said>)> {
+        let (queue, told) = mpsc::channel(most + 1);
+        let last = queue.clone().try_reserve_owned().map_err(io::Error::other)?;
+        Ok((Self { queue, last }, told))
+    }
+
+    /// Tells it; gives back what tells more, if more can follow.
+    fn tell(self, said: Said) -> Option<Self> {
+        if said.is_last() {
+            drop(self.last.send(said));
+            return None;
+        }
+        match self.queue.try_send(said) {
+            Ok(()) => Some(self),
+            Err(_) => {
+                drop(self.last.send(Said::TooMuch));
+                None
+            }
         }
     }
 }
@@ -77,15 +109,15 @@ pub(super) struct Source {
     incoming: Incoming,
     entries: Vec<Entry>,
     /// Where everything but packets goes; `None` once it is over.
-    said: Option<mpsc::Sender<Said>>,
+    said: Option<Teller>,
     waker: Waker,
     /// The way back.
     sink: Sink,
 }
 
 impl Source {
-    /// Reads `socket`, which does not block. When nobody listens to `said` in time, the connection is over.
-    pub(super) fn new(socket: Arc<UnixStream>, said: mpsc::Sender<Said>, waker: Waker, sink: Sink) -> Self {
+    /// Reads `socket`, which does not block.
+    pub(super) fn new(socket: Arc<UnixStream>, said: Teller, waker: Waker, sink: Sink) -> Self {
         let entries = Vec::with_capacity(2 * ENOUGH);
         Self { socket, incoming: Incoming::default(), entries, said: Some(said), waker, sink }
     }
@@ -112,11 +144,7 @@ impl Source {
     }
 
     fn tell(&mut self, said: Said) {
-        let last = said.is_last();
-        let told = self.said.as_ref().is_some_and(|listener| listener.try_send(said).is_ok());
-        if last || !told {
-            self.said = None;
-        }
+        self.said = self.said.take().and_then(|teller| teller.tell(said));
     }
 
     /// Waits for bytes and reads them once.

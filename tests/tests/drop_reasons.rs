@@ -28,6 +28,16 @@ const UDP: Origin = Origin::Udp(ENDPOINT);
 /// Reasons that only the inside of a crate, or a socket, brings about: where that is tested.
 const ELSEWHERE: &[(DropReason, &str, &str)] = &[
     (
+        DropReason::ExtensionAway,
+        "daemon/src/ipc/extension/tests.rs",
+        "a_paused_extension_gets_nothing_until_it_resumes",
+    ),
+    (
+        DropReason::ExtensionBehind,
+        "daemon/src/ipc/extension/tests.rs",
+        "attack_13_an_extension_that_does_not_read_costs_bounded_memory_and_its_oldest_packets",
+    ),
+    (
         DropReason::OutStale,
         "daemon/net/src/stream/carrier.rs",
         "a_full_queue_drops_its_oldest_and_a_slow_network_what_is_stale",

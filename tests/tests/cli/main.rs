@@ -56,6 +56,7 @@ fn transcripts(name: &str, socket: &Path) -> Result<()> {
     trycmd::TestCases::new()
         .insert_var("[VERSION]", env!("CARGO_PKG_VERSION"))?
         .insert_var("[CONFIG]", HERE.config)?
+        .insert_var("[PACKETS]", HERE.tun_socket().display().to_string())?
         .insert_var("[STATE]", HERE.state)?
         .insert_var("[START]", start)?
         .register_bin("cryprq", programs()?.join("cryprq"))

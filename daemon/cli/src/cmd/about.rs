@@ -30,22 +30,26 @@ impl Version {
     }
 }
 
-/// Show where the socket, the configuration and the state are; needs no daemon.
+/// Show where the sockets, the configuration and the state are; needs no daemon.
 #[derive(clap::Args)]
 pub(crate) struct Paths {}
 
 impl Paths {
     pub(crate) fn run(self, context: &Context<'_>) -> Result<Exit> {
         let (here, socket) = (paths::HERE, context.socket.display().to_string());
+        let packets = here.tun_socket().display().to_string();
         match context.out.format() {
             Format::Json => {
-                let places = json!({ "schema": SCHEMA, "socket": socket, "config": here.config, "state": here.state });
+                let places = json!({
+                    "schema": SCHEMA, "socket": socket, "packets": packets, "config": here.config, "state": here.state,
+                });
                 context.out.json(&places.to_string())?;
             }
             Format::Text => context.out.print(|out| {
-                writeln!(out, "socket  {socket}")?;
-                writeln!(out, "config  {}", here.config)?;
-                writeln!(out, "state   {}", here.state)
+                writeln!(out, "socket   {socket}")?;
+                writeln!(out, "packets  {packets}")?;
+                writeln!(out, "config   {}", here.config)?;
+                writeln!(out, "state    {}", here.state)
             })?,
         }
         Ok(Exit::Ok)

@@ -57,7 +57,7 @@ impl Incoming {
     ///
     /// # Errors
     /// [`FrameError`]; the connection cannot go on after it.
-    pub fn next(&mut self) -> Result<Option<(Header, Range<usize>)>, FrameError> {
+    pub fn frame(&mut self) -> Result<Option<(Header, Range<usize>)>, FrameError> {
         let there = &self.memory[self.start..self.end];
         let Some(header) = there.first_chunk() else { return Ok(None) };
         let header = Header::read(header)?;
@@ -112,7 +112,7 @@ mod tests {
             room[..length].copy_from_slice(now);
             rest = later;
             incoming.filled(length);
-            while let Some((header, body)) = incoming.next()? {
+            while let Some((header, body)) = incoming.frame()? {
                 frames.push([&header.write().unwrap()[..], &incoming.memory()[body]].concat());
             }
         }

@@ -62,7 +62,7 @@ impl Link {
         stream.set_write_timeout(Some(PATIENCE))?;
         let mut link = Self { stream, incoming: Incoming::default() };
         link.send(0, &Frame::Hello(hello.clone()))?;
-        let (header, body) = link.next()?;
+        let (header, body) = link.frame()?;
         let frame = Frame::read(&header, &link.incoming.memory()[body])?;
         if let Frame::Refused(refused) = frame {
             return Err(NoLink::Refused(refused.error));
@@ -78,9 +78,9 @@ impl Link {
     ///
     /// # Errors
     /// [`NoLink`].
-    pub fn next(&mut self) -> Result<(Header, Range<usize>), NoLink> {
+    pub fn frame(&mut self) -> Result<(Header, Range<usize>), NoLink> {
         loop {
-            match self.incoming.next()? {
+            match self.incoming.frame()? {
                 Some(frame) => return Ok(frame),
                 None if self.fill()? => {}
                 None => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),

@@ -169,7 +169,7 @@ impl Shuttle<'_> {
     /// Works off the frames that are there.
     fn take(&mut self, link: &mut Link, ready: &mut bool) -> anyhow::Result<Option<Ending>> {
         loop {
-            let (header, body) = match link.incoming.next() {
+            let (header, body) = match link.incoming.frame() {
                 Ok(Some(frame)) => frame,
                 Ok(None) => return Ok(None),
                 Err(error) => return Ok(Some(Ending::Refused(error.into()))),
@@ -186,12 +186,15 @@ impl Shuttle<'_> {
             match Frame::read(&header, body) {
                 Ok(Frame::TunnelSettings(settings)) => {
                     self.interface.apply(&settings)?;
-                    let said = if std::mem::replace(ready, true) {
+                    let said = if *ready {
                         self.remote.with(|link| link.send(header.id, &Frame::Ready))
                     } else {
-                        // From here on the other thread writes too, and never before Ready.
-                        link.send(header.id, &Frame::Ready).and_then(|()| Ok(self.remote.set(Some(link.writer()?))))
+                        link.send(header.id, &Frame::Ready)
                     };
+                    if said.is_ok() && !std::mem::replace(ready, true) {
+                        // From here on the other thread writes too, and never before Ready.
+                        self.remote.set(Some(link.writer()?));
+                    }
                     if said.is_ok() {
                         (self.tell)("settings");
                     }

@@ -102,13 +102,13 @@ fn attack_08_garbage_from_the_extension_ends_its_connection_and_nothing_else() -
     ];
     for (number, bytes) in garbage.into_iter().enumerate() {
         let mut link = Link::open(&pair.a.tun_socket()).map_err(|error| anyhow::anyhow!("{number}: {error:?}"))?;
-        let settings = link.next().map_err(|error| anyhow::anyhow!("{number}: {error:?}"))?;
+        let settings = link.frame().map_err(|error| anyhow::anyhow!("{number}: {error:?}"))?;
         ensure!(settings.0.kind == Kind::TunnelSettings);
         link.send_bytes(&ready)?;
         // It may be cut off before it said everything.
         let _ = link.send_bytes(bytes);
         let mut last = None;
-        while let Ok((header, body)) = link.next() {
+        while let Ok((header, body)) = link.frame() {
             if let Frame::Error(error) = Frame::read(&header, &link.incoming.memory()[body])? {
                 last = Some(error.code);
             }

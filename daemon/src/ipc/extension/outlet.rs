@@ -244,7 +244,7 @@ impl Sink {
 impl PacketSink for Sink {
     fn write(&mut self, packet: &[u8]) -> io::Result<()> {
         let drops = DropCounters::default();
-        self.write_many(&[0..packet.len()], packet, &drops);
+        self.write_many(std::slice::from_ref(&(0..packet.len())), packet, &drops);
         if drops.total() == 0 { Ok(()) } else { Err(io::ErrorKind::NotConnected.into()) }
     }
 

@@ -125,7 +125,7 @@ impl Source {
     /// Enters the packets of the frames that are there, and passes on what else is.
     fn take(&mut self) {
         while self.said.is_some() && self.entries.len() < ENOUGH {
-            let (header, body) = match self.incoming.next() {
+            let (header, body) = match self.incoming.frame() {
                 Ok(Some(frame)) => frame,
                 Ok(None) => return,
                 Err(error) => return self.tell(Said::Garbage(error)),

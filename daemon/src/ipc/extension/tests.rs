@@ -130,7 +130,13 @@ impl Player {
             Frame::Packets(packets) => Heard::Packets(packets.iter().map(<[u8]>::to_vec).collect()),
             Frame::Error(error) => Heard::Error(error.code),
             Frame::Stop(reason) => Heard::Stop(reason),
-            other => panic!("a daemon does not say {other:?}"),
+            other @ (Frame::Hello(_)
+            | Frame::Request(_)
+            | Frame::Reply(_)
+            | Frame::Event(_)
+            | Frame::Ready
+            | Frame::Pause
+            | Frame::Resume) => panic!("a daemon does not say {other:?}"),
         }
     }
 }
@@ -366,7 +372,12 @@ async fn attack_13_an_extension_that_does_not_read_costs_bounded_memory_and_its_
                 before_order = Some(received);
                 player.say(2, Frame::Ready).await;
             }
-            other => panic!("{other:?}"),
+            other @ (Heard::Ack
+            | Heard::Refused(..)
+            | Heard::Settings(..)
+            | Heard::Error(_)
+            | Heard::Stop(_)
+            | Heard::End) => panic!("{other:?}"),
         }
     }
     assert_eq!(received + site.drops.get(DropReason::ExtensionBehind), sent, "each packet came or was counted");

@@ -92,6 +92,9 @@ public struct CrypRQTunnelController: Sendable {
         var value: TunnelSettings
     }
 
+    /// How often a connection, or an attempt at one, came to nothing, and why the last did: for the log.
+    public private(set) var setbacks = (count: 0, reason: "")
+
     private var phase = Phase.idle
     private var connection = Connection.none
     private var attempts = 0
@@ -192,6 +195,8 @@ public struct CrypRQTunnelController: Sendable {
             return fail(TunnelFailure("cryprqd refuses: \(refusal.error.message)", hint: refusal.error.hint))
         case (.refused(let refusal), _):
             return [.close] + lost(refusal.error.message, now)
+        case (.error(let error), _) where !error.isTemporary:
+            return fail(TunnelFailure("cryprqd cut the extension off: \(error.message)", hint: error.hint))
         case (.error(let error), _):
             return [.close] + lost(error.message, now)
         case (.stop(let reason), _):
@@ -257,6 +262,7 @@ public struct CrypRQTunnelController: Sendable {
     private mutating func lost(_ reason: String, _ now: Duration) -> [Effect] {
         if phase == .idle || phase == .ended { return [] }
         next = nil
+        setbacks = (setbacks.count + 1, reason)
         let pause = Self.pauses[min(attempts, Self.pauses.count - 1)]
         attempts += 1
         connection = .pausing(until: now + pause)

@@ -126,15 +126,13 @@ public actor TunnelSession {
     }
 
     private func handle(_ event: CrypRQTunnelController.Event) {
+        let setbacks = controller.setbacks.count
         for effect in controller.handle(event, at: clock.now) { perform(effect) }
         if let deadline = controller.deadline, deadline != scheduled {
             scheduled = deadline
             clock.call(at: deadline) { [weak self] in self?.inputs.yield(.event(.time)) }
         }
-        switch event {
-        case .openFailed(let reason), .closed(let reason): log("no daemon: \(reason)")
-        case .start, .stop, .sleep, .wake, .opened, .received, .applied, .time: break
-        }
+        if controller.setbacks.count > setbacks { log("no daemon: \(controller.setbacks.reason)") }
     }
 
     private func heard(_ event: LinkEvent) {

@@ -141,6 +141,18 @@ struct ControllerTests {
         #expect(after(.milliseconds(250), .time) == [.open])
     }
 
+    @Test("an error of the daemon ends the session, unless it passes by itself")
+    mutating func cutOff() {
+        run()
+        func error(_ code: String) -> Event {
+            .received(ControlFrame(.error(DaemonError(code: code, message: "no"))))
+        }
+        #expect(after(.zero, error("timed_out")) == [.close, .detachPump, .setReasserting(true)])
+        _ = after(.milliseconds(250), .time, .opened, Self.ack, Self.told())
+        let failure = TunnelFailure("cryprqd cut the extension off: no")
+        #expect(after(.zero, error("bad_request")) == [.detachPump, .close, .cancel(failure)])
+    }
+
     @Test("Stop of the daemon ends the session")
     mutating func daemonStops() {
         run()

@@ -1,3 +1,4 @@
-//! The Swift side against real daemons: the menu's model at the control socket.
+//! The Swift side against real daemons: the menu at the control socket, the pump at the packet socket.
 
 mod menu;
+mod pump;

@@ -1,0 +1,249 @@
+//! The Swift pump in the place of the extension: packets of a real tunnel pass through Swift code.
+
+use std::fs::File;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use cryprq_ipc_proto::extension::TunnelSettings;
+use cryprq_ipc_proto::frame::Frame;
+use cryprq_tests::lab::{Flow, Host, Identity, Pair, Process, Server, digest, fetch, ping, until};
+use cryprq_tests::shuttle::Interface;
+use nix::sys::signal::Signal;
+
+use cryprq_tests::swift::program;
+
+const B_QUIC: &str = "/ip4/192.0.2.2/udp/41820/quic-v1";
+const TUN: &str = "swift0";
+/// The time that a busy machine gets for what takes milliseconds.
+const LIMIT: Duration = Duration::from_secs(9);
+
+/// The pump on a host; dropped, it is killed, and its interface goes with it.
+struct Pump {
+    process: Process,
+    told: PathBuf,
+}
+
+impl Pump {
+    /// Starts a pump that looks for a daemon at `socket`.
+    fn start(program: &Path, host: &Host, socket: &Path, told: PathBuf) -> Result<Self> {
+        let mut command = Command::new(program);
+        command.arg(socket).arg(TUN).stdin(Stdio::null()).stdout(File::create(&told)?);
+        Ok(Self { process: Process::start(host, command)?, told })
+    }
+
+    /// The lines that it said.
+    fn said(&self) -> Vec<String> {
+        std::fs::read_to_string(&self.told).unwrap_or_default().lines().map(str::to_owned).collect()
+    }
+
+    /// Waits until it has said so many lines that hold this.
+    fn wait_said(&self, what: &str, times: usize) -> Result<()> {
+        until(&format!("the pump says {what} {times} times"), || self.times(what) >= times)
+            .with_context(|| format!("it said {:#?}", self.said()))
+    }
+
+    fn times(&self, what: &str) -> usize {
+        self.said().iter().filter(|line| line.contains(what)).count()
+    }
+
+    fn wait(&mut self) -> Result<ExitStatus> {
+        let mut status = None;
+        until("the pump ends", || {
+            status = self.process.ended();
+            status.is_some()
+        })
+        .with_context(|| format!("it said {:#?}", self.said()))?;
+        status.context("no exit status")
+    }
+}
+
+/// What macOS would do with the settings of A, whose one peer is B.
+fn put_in_force(host: &Host, own: &Identity, peer: &Identity) -> Result<()> {
+    let prefixes = |of: &Identity| -> Result<Vec<_>> {
+        Ok(vec![format!("{}/32", of.ipv4).parse()?, format!("{}/128", of.ipv6).parse()?])
+    };
+    let (addresses, included) = (prefixes(own)?, prefixes(peer)?);
+    let settings = TunnelSettings { addresses, included, excluded: vec![], dns: vec![], mtu: 1400 };
+    host.run(move || Interface::new(TUN)?.apply(&settings))
+}
+
+/// A behind the pump, and B with an interface of its own; the tunnel stands.
+fn connected(program: &Path) -> Result<Option<(Pair, Pump)>> {
+    let Some(mut pair) = Pair::of_peers("the Swift pump", &[B_QUIC], &[])? else { return Ok(None) };
+    pair.a.take_from_extension()?;
+    pair.connect()?;
+    let pump = Pump::start(program, &pair.host_a, &pair.a.tun_socket(), pair.folder.path().join("pump"))?;
+    pump.wait_said("apply", 1).with_context(|| pair.a.log())?;
+    put_in_force(&pair.host_a, &pair.id_a, &pair.id_b)?;
+    pump.wait_said(r#""started":"""#, 1)?;
+    Ok(Some((pair, pump)))
+}
+
+fn passes(pair: &Pair) -> Result<()> {
+    for address in [IpAddr::from(pair.id_b.ipv4), pair.id_b.ipv6.into()] {
+        ping(&pair.host_a, address, LIMIT).with_context(|| format!("A pings {address}:\n{}", pair.a.log()))?;
+    }
+    Ok(())
+}
+
+#[test]
+fn both_families_and_whole_downloads_pass_through_swift() -> Result<()> {
+    let Some(program) = program("swift-pump") else { return Ok(()) };
+    let Some((pair, _pump)) = connected(&program)? else { return Ok(()) };
+    passes(&pair)?;
+    let body: Vec<u8> = (0..2_000_000u64).map(|i| (i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8).collect();
+    let ways =
+        [(&pair.host_b, &pair.host_a, pair.id_b.ipv4.into()), (&pair.host_a, &pair.host_b, pair.id_a.ipv6.into())];
+    for (server, client, address) in ways {
+        let served = Server::start(server, address, body.clone(), Duration::ZERO)?;
+        let download = fetch(client, address, "/file", |_, _| {}).join().ok().context("the client panicked")??;
+        ensure!(download.digest == digest(&body), "other bytes came from {address}");
+        served.finish()?;
+    }
+    Ok(())
+}
+
+#[test]
+fn iperf_passes_through_swift_both_ways() -> Result<()> {
+    let Some(program) = program("swift-pump") else { return Ok(()) };
+    let Some((pair, _pump)) = connected(&program)? else { return Ok(()) };
+    let address = pair.id_b.ipv4.to_string();
+    let mut listen = Command::new("iperf3");
+    listen.args(["-s", "-B", &address]).stdout(Stdio::null()).stderr(Stdio::null());
+    let Ok(_server) = Process::start(&pair.host_b, listen) else {
+        println!("skipped: iperf through Swift: there is no iperf3");
+        return Ok(());
+    };
+    for direction in [&[][..], &["-R"]] {
+        let mut last = String::new();
+        until("iperf3 measures", || {
+            let mut client = Command::new("iperf3");
+            client.args(["-c", &address, "-t", "2", "-J"]).args(direction);
+            let Ok(output) = pair.host_a.output(client) else { return false };
+            last = String::from_utf8_lossy(&output.stdout).into_owned();
+            output.status.success()
+        })
+        .with_context(|| last.clone())?;
+        let told: serde_json::Value = serde_json::from_str(&last)?;
+        let rate = told["end"]["sum_received"]["bits_per_second"].as_f64().unwrap_or_default();
+        println!("iperf3 {direction:?} through Swift: {:.0} Mbit/s", rate / 1e6);
+        ensure!(rate > 0.0, "nothing passed: {last}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_killed_daemon_is_found_again_without_a_new_session() -> Result<()> {
+    let Some(program) = program("swift-pump") else { return Ok(()) };
+    let Some((mut pair, pump)) = connected(&program)? else { return Ok(()) };
+    passes(&pair)?;
+    for times in 1..=2 {
+        pair.a.kill()?;
+        pump.wait_said(r#""reasserting":"true""#, times)?;
+        pair.a.start()?;
+        pump.wait_said(r#""reasserting":"false""#, times)?;
+        pair.a.wait_connected()?;
+        passes(&pair)?;
+    }
+    ensure!(pump.times("started") == 1 && pump.times("cancelled") == 0, "{:#?}", pump.said());
+    ensure!(pump.times("apply") == 1, "the settings stayed as they were: {:#?}", pump.said());
+    Ok(())
+}
+
+#[test]
+fn sleep_holds_packets_back_and_wake_lets_them_pass() -> Result<()> {
+    let Some(program) = program("swift-pump") else { return Ok(()) };
+    let Some((pair, pump)) = connected(&program)? else { return Ok(()) };
+    passes(&pair)?;
+    pump.process.signal(Signal::SIGUSR1)?;
+    pump.wait_said("asleep", 1)?;
+    let flow = Flow::start(&pair.host_b, &pair.host_a, pair.id_a.ipv4.into(), 100, Duration::from_millis(10))?;
+    until("packets are held back", || {
+        pair.a.peer().is_ok_and(|peer| peer["drops"]["extension_away"].as_u64() > Some(0))
+    })
+    .with_context(|| pair.a.log())?;
+    pump.process.signal(Signal::SIGUSR2)?;
+    let before = flow.arrived();
+    until("packets come again", || flow.arrived() > before).with_context(|| pair.a.log())?;
+    ensure!(pump.times("reasserting") == 0, "it was attached all the time: {:#?}", pump.said());
+    Ok(())
+}
+
+#[test]
+fn a_peer_that_is_added_changes_the_settings() -> Result<()> {
+    let Some(program) = program("swift-pump") else { return Ok(()) };
+    let Some((pair, pump)) = connected(&program)? else { return Ok(()) };
+    let third = Identity::new(3)?.id;
+    let add = format!(r#"{{"v":1,"cmd":"peer_add","peer":"{third}","name":"c","allowed_ips":["10.99.7.0/24"]}}"#);
+    let added = pair.a.request(&add)?;
+    ensure!(added["error"].is_null(), "{added}");
+    pump.wait_said("10.99.7.0", 1)?;
+    ensure!(pump.times("apply") == 2, "{:#?}", pump.said());
+    passes(&pair)
+}
+
+#[test]
+fn a_second_extension_is_refused_and_the_first_stays() -> Result<()> {
+    let Some(program) = program("swift-pump") else { return Ok(()) };
+    let Some((pair, pump)) = connected(&program)? else { return Ok(()) };
+    // On the other host, whose interface may have the same name: the socket is a file that both see.
+    let mut second = Pump::start(&program, &pair.host_b, &pair.a.tun_socket(), pair.folder.path().join("second"))?;
+    ensure!(!second.wait()?.success());
+    ensure!(second.times("cryprqd refuses") == 1, "{:#?}", second.said());
+    passes(&pair)?;
+    ensure!(pump.times("reasserting") == 0);
+    Ok(())
+}
+
+#[test]
+fn stop_of_the_system_is_told_and_stop_of_the_daemon_is_obeyed() -> Result<()> {
+    let Some(program) = program("swift-pump") else { return Ok(()) };
+    let Some((mut pair, mut pump)) = connected(&program)? else { return Ok(()) };
+    pump.process.signal(Signal::SIGTERM)?;
+    ensure!(pump.wait()?.success(), "{:#?}", pump.said());
+    until("the daemon heard it", || pair.a.logged("the extension stopped") == 1).with_context(|| pair.a.log())?;
+    let mut pump = Pump::start(&program, &pair.host_a, &pair.a.tun_socket(), pair.folder.path().join("next"))?;
+    pump.wait_said("started", 1)?;
+    pair.a.signal(Signal::SIGINT)?;
+    ensure!(pair.a.wait()?.success());
+    ensure!(pump.wait()?.code() == Some(1));
+    ensure!(pump.times(r#""cancelled":"cryprqd was stopped""#) == 1, "{:#?}", pump.said());
+    Ok(())
+}
+
+#[test]
+fn a_daemon_of_another_version_and_garbage_end_the_start_with_an_error() -> Result<()> {
+    let Some(program) = program("swift-pump") else { return Ok(()) };
+    let Some([host]) = Host::several("the Swift pump") else { return Ok(()) };
+    let folder = tempfile::tempdir()?;
+    let refused = cryprq_ipc_proto::hello::Refused::version(1, cryprq_ipc_proto::hello::Side::Client);
+    let conversations = [
+        (Frame::Refused(refused).write(1)?, "the client is older"),
+        (b"HTTP/1.1 200 OK\r\n\r\n".to_vec(), "no frame"),
+        (Frame::Ready.write(0)?, "what it may not say now"),
+    ];
+    for (number, (bytes, told)) in conversations.into_iter().enumerate() {
+        let socket = folder.path().join(format!("{number}.sock"));
+        let listener = std::os::unix::net::UnixListener::bind(&socket)?;
+        std::thread::spawn(move || {
+            for mut stream in listener.incoming().map_while(Result::ok) {
+                // A pump that has read enough hangs up.
+                let _ = std::io::Write::write_all(&mut stream, &bytes);
+                let _ = std::io::Read::read(&mut stream, &mut [0; 64]);
+            }
+        });
+        let mut pump = Pump::start(&program, &host, &socket, folder.path().join(format!("{number}.out")))?;
+        pump.wait_said(told, 1)?;
+        if number == 0 {
+            ensure!(pump.wait()?.code() == Some(1), "{:#?}", pump.said());
+        } else {
+            // Such a daemon is given another chance, until the 20 s of a start are over.
+            pump.wait_said(told, 2)?;
+            ensure!(pump.process.ended().is_none(), "{:#?}", pump.said());
+        }
+    }
+    Ok(())
+}

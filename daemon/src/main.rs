@@ -34,6 +34,7 @@ struct Args {
 }
 
 fn main() -> ExitCode {
+    os::heap::map_large_blocks();
     if let Err(error) = os::harden::at_start() {
         eprintln!("cryprqd: cannot protect this process: {error}");
         return ExitCode::FAILURE;

@@ -10,6 +10,7 @@ pub mod bell;
 pub mod clock;
 pub mod files;
 pub mod harden;
+pub mod heap;
 pub mod journal;
 pub mod memory;
 pub mod network;

@@ -25,6 +25,7 @@ const VARIABLE: &str = "CRYPRQD_LAB";
 const MESSAGES: u64 = 8;
 
 fn main() -> anyhow::Result<()> {
+    os::heap::map_large_blocks();
     os::harden::at_start()?;
     let arguments: Vec<_> = std::env::args().skip(1).collect();
     let [_, file, _, runtime_dir] = &arguments[..] else { bail!("usage: --config FILE --runtime-dir FOLDER") };

@@ -10,7 +10,9 @@ use node::router::PeerSlot;
 use crate::inbound::Inbound;
 use crate::plane::PeerStats;
 
-const BUFFER: usize = 128 * 1024;
+/// Bytes that an idle peer holds, and that one may hold that sends a lot: more than the longest frame.
+const LEAST: usize = 4 * 1024;
+const MOST: usize = 128 * 1024;
 
 /// Reads frames until the stream ends and queues each read's frames as one batch.
 ///
@@ -22,7 +24,7 @@ pub(crate) async fn read_frames(
     stats: &Arc<PeerStats>,
     inbound: &Inbound,
 ) -> io::Result<()> {
-    let mut buffer = vec![0; BUFFER];
+    let mut buffer = vec![0; LEAST];
     let mut filled = 0;
     loop {
         let read = stream.read(&mut buffer[filled..]).await?;
@@ -49,6 +51,10 @@ pub(crate) async fn read_frames(
             inbound.push(batch);
         }
         buffer.copy_within(filled - left..filled, 0);
+        if filled == buffer.len() && filled < MOST {
+            // There is more than it holds, be it one frame.
+            buffer.resize(2 * filled, 0);
+        }
         filled = left;
     }
 }
@@ -77,6 +83,18 @@ mod tests {
         let (result, lengths) = read(&bytes);
         assert!(result.is_ok());
         assert_eq!(lengths, [40, 256], "a frame cut off by the end of the stream is none");
+    }
+
+    #[test]
+    fn the_buffer_grows_with_what_comes() {
+        let mut bytes = Vec::new();
+        for length in [40_u16, 5000, u16::MAX, 33, u16::MAX, u16::MAX] {
+            bytes.extend(length.to_le_bytes());
+            bytes.resize(bytes.len() + usize::from(length), 7);
+        }
+        let (result, lengths) = read(&bytes);
+        assert!(result.is_ok());
+        assert_eq!(lengths, [40, 5000, 65_535, 33, 65_535, 65_535]);
     }
 
     #[test]

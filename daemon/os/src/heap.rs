@@ -23,15 +23,14 @@ mod tests {
 
     const BLOCK: usize = 512 * 1024;
 
-    /// Private resident memory in bytes.
-    fn resident() -> usize {
-        let status = std::fs::read_to_string("/proc/self/status").unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
-        line.trim().trim_end_matches("kB").trim().parse::<usize>().unwrap() * 1024
-    }
-
     #[test]
     fn large_blocks_that_are_freed_go_back_and_cost_nothing_until_they_are_touched() {
+        // Private resident memory in bytes.
+        let resident = || {
+            let status = std::fs::read_to_string("/proc/self/status").unwrap();
+            let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
+            line.trim().trim_end_matches("kB").trim().parse::<usize>().unwrap() * 1024
+        };
         map_large_blocks();
         // What would move the bound.
         drop(std::hint::black_box(vec![1_u8; 16 * BLOCK]));

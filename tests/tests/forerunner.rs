@@ -283,7 +283,12 @@ fn early_address() {
         let outputs: Vec<_> = std::iter::from_fn(|| paths.poll_output()).collect();
         let probes = outputs.iter().filter_map(|output| match output {
             Output::Probe { token, to, size: None } => Some((*token, to.remote)),
-            Output::Probe { .. } | Output::Use(_) | Output::Mtu(_) | Output::Trust(_) | Output::CheckPath => None,
+            Output::Probe { .. }
+            | Output::Use(_)
+            | Output::Mtu(_)
+            | Output::Trust(_)
+            | Output::TellCandidates
+            | Output::CheckPath => None,
         });
         (paths.current(), probes.collect::<Vec<_>>())
     };

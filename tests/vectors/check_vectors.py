@@ -3,12 +3,13 @@
 It shares no code with the product. Usage: check_vectors.py DOCS_DIRECTORY
 """
 
+import ipaddress
 import json
 import pathlib
 import sys
 
 import pairing
-from handshake import Fault, H, Run, chain_id
+from handshake import Fault, H, Run, chain_id, check_tlvs
 
 BYTES = (
     "initiator_seed responder_seed sign_seed_i sign_seed_r psk chain_in ei er kem_seed kem_m params_i params_r "
@@ -119,6 +120,27 @@ def pairing_case(case):
         same(f"pairing {key}", value, case[key])
 
 
+def candidates_of(message):
+    """What a message of 7.7 says: addresses and where the receiver is seen; neither if it is malformed."""
+    try:
+        check_tlvs(message)
+    except Fault:
+        return None, None
+    addresses, observed = [], None
+    while message:
+        kind, length = message[:2]
+        value, message = message[2 : 2 + length], message[2 + length :]
+        if kind in (0x80, 0x82):
+            port = int.from_bytes(value[1:3], "little")
+            ip = ipaddress.ip_address(value[3:])
+            address = f"{ip}:{port}" if ip.version == 4 else f"[{ip}]:{port}"
+            if kind == 0x80:
+                addresses.append(address)
+            else:
+                observed = address
+    return addresses, observed
+
+
 def main():
     docs = pathlib.Path(sys.argv[1])
     appendix_b((docs / "protocol.md").read_text())
@@ -126,6 +148,10 @@ def main():
         if "pairing" in case:
             for pair in case["pairing"]:
                 pairing_case(pair)
+        elif "candidates" in case:
+            for entry in case["candidates"]:
+                said = candidates_of(bytes.fromhex(entry["message"]))
+                same("candidates", said, (entry["addresses"], entry["observed"]))
         else:
             handshake_case(case)
     print(f"{checked} values agree")

@@ -172,10 +172,10 @@ def check_tlvs(data):
         need("tlv", kind >= 0x80)
         if kind == 0x81:
             need("tlv", len(value) == 1)
-        if kind == 0x80:
+        if kind in (0x80, 0x82):
             need("tlv", (value[:1], len(value)) in ((b"\4", 7), (b"\6", 19)))
         seen[kind] = seen.get(kind, 0) + 1
-        need("tlv", kind not in (0x80, 0x81) or seen[kind] <= {0x80: 8, 0x81: 1}[kind])
+        need("tlv", seen[kind] <= {0x80: 8, 0x81: 1, 0x82: 1}.get(kind, 512))
 
 
 def check_modulus(ek):

@@ -1,6 +1,6 @@
 //! Multiaddrs: what this host can dial, and the IP addresses in them.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use libp2p::multiaddr::Protocol;
 use libp2p::{Multiaddr, PeerId};
@@ -16,6 +16,12 @@ pub fn ip_of(address: &Multiaddr) -> Option<IpAddr> {
             None
         }
     })
+}
+
+/// Where a multiaddr of a host by its address leads, whichever protocol it goes by.
+pub fn socket_of(address: &Multiaddr) -> Option<SocketAddr> {
+    let (Protocol::Udp(port) | Protocol::Tcp(port)) = address.iter().nth(1)? else { return None };
+    Some(SocketAddr::new(ip_of(address)?, port))
 }
 
 /// Whether a multiaddr is a host by address or name, and then QUIC or TCP: what a ticket may name and we can dial.

@@ -11,7 +11,7 @@ impl Supervisor {
     /// Where other hosts may find this one, the best first: what the configuration advertises, then the addresses that we
     /// listen on, QUIC before TCP and public before private.
     pub(super) fn outer_addresses(&self) -> Vec<Multiaddr> {
-        let inner = [IpNet::from(overlay()), self.config.ipv4.into()];
+        let inner = self.inner_networks();
         let outer = |address: &Multiaddr| {
             // The address of a relay is not ours.
             relay_of(address).is_none()
@@ -30,6 +30,11 @@ impl Supervisor {
             }
         }
         all
+    }
+
+    /// Where inner addresses lie.
+    pub(super) fn inner_networks(&self) -> [IpNet; 2] {
+        [overlay().into(), self.config.ipv4.into()]
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod addresses;
 mod calls;
+mod candidates;
 mod extension;
 mod health;
 mod interface;

@@ -46,11 +46,17 @@ impl Supervisor {
     pub(super) async fn feed_paths(&mut self, slot: PeerSlot, input: PathInput) {
         let Some(peer) = self.peers.get_mut(&slot) else { return };
         peer.paths.handle(boottime(), input);
+        self.obey_paths(slot).await;
+    }
+
+    /// Does what a peer's paths say, in their order.
+    pub(super) async fn obey_paths(&mut self, slot: PeerSlot) {
         while let Some(output) = self.peers.get_mut(&slot).and_then(|peer| peer.paths.poll_output()) {
             match output {
                 PathOutput::Probe { token, to, size } => self.plane.send_probe_to(slot, token, to, size),
                 PathOutput::Mtu(mtu) => self.plane.set_mtu(slot, mtu),
                 PathOutput::Trust(trust) => self.plane.set_trust(slot, trust),
+                PathOutput::TellCandidates => self.tell_candidates(slot).await,
                 PathOutput::CheckPath => self.feed(slot, Input::CheckPath).await,
                 PathOutput::Use(path) => {
                     let name = match path {

@@ -1,6 +1,7 @@
 //! One peer, and how its tunnel is driven.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,6 +40,8 @@ pub(super) struct Peer {
     /// The newest comes last.
     pub(super) connections: BTreeMap<ConnectionId, Multiaddr>,
     pub(super) round_trip: Option<Duration>,
+    /// Where it last saw our datagrams come from.
+    pub(super) observed: Option<SocketAddr>,
     /// Why the last dial reached nobody.
     pub(super) not_reached: Option<DialFailure>,
     /// Why the last hole was not punched.
@@ -101,6 +104,7 @@ impl Supervisor {
             NetEvent::Reserved { relay } => return self.reserved(relay),
             NetEvent::Unreserved { relay, error } => return self.unreserved(&relay, &error),
             NetEvent::DialFailed { peer, failure } => return self.not_reached(peer, failure),
+            NetEvent::Candidates { peer, message } => return self.on_candidates(peer, &message).await,
             NetEvent::NotPunched { peer, error } => {
                 if let Some(peer) = self.slots.get(&peer).and_then(|slot| self.peers.get_mut(slot)) {
                     peer.not_punched = Some(error);
@@ -190,6 +194,7 @@ impl Supervisor {
             // A handshake follows on the control connection. That may be as dead as the path, which only its ping would
             // find out, so another is dialled beside it.
             Output::PathDead => {
+                self.show_up(slot);
                 Box::pin(self.feed_paths(slot, PathInput::Dead)).await;
                 self.net.dial_another(key).await;
             }

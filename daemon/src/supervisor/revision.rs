@@ -212,6 +212,7 @@ impl Supervisor {
             wish,
             connections: BTreeMap::new(),
             round_trip: None,
+            observed: None,
             not_reached: None,
             not_punched: None,
             rates: Rates::new(boottime()),

@@ -100,6 +100,21 @@ impl Router {
         Ok(host)
     }
 
+    /// Gets the address 203.0.113.`number` in the place of its own, and knows no connection any more; the hosts behind it
+    /// see nothing of that.
+    ///
+    /// # Errors
+    /// What the kernel refuses.
+    pub fn renumber(&self, number: u8) -> anyhow::Result<()> {
+        let (old, new): (IpNet, IpNet) =
+            (format!("203.0.113.{}/24", self.number).parse()?, format!("203.0.113.{number}/24").parse()?);
+        self.host.network(async move |network| {
+            let index = network.index_of(WIRE).await?.context("no outer link")?;
+            network.remove_address(index, old).await?;
+            Ok(network.add_address(index, new).await?)
+        })
+    }
+
     /// Translates in another way from now on. What it knew of connections stays with the kernel.
     ///
     /// # Errors

@@ -68,6 +68,24 @@ fn where_udp_is_cut_under_a_flow_the_stream_carries_it_on_until_udp_is_back() ->
     flow.finish().with_context(|| logs(&pair))
 }
 
+/// A firewall that knows QUIC by its first bits and lets everything else through.
+const NO_QUIC: &str =
+    "table inet q { chain i { type filter hook input priority 0; iifname wire udp dport 41820 @th,64,2 != 0 drop; }; }";
+
+#[test]
+fn where_quic_does_not_pass_peers_that_tell_each_other_their_candidates_go_by_datagrams() -> Result<()> {
+    let Some(mut pair) = Pair::of_peers("paths without QUIC", &[B_QUIC, B_TCP], &[])? else { return Ok(()) };
+    if pair.host_a.firewall(NO_QUIC)?.and(pair.host_b.firewall(NO_QUIC)?).is_none() {
+        println!("skipped: paths without QUIC: this machine has no nft");
+        return Ok(());
+    }
+    pair.connect()?;
+    both_go_by("udp", &pair, RETURN)?;
+    let by_quic = |line: &str| line.contains("connection up") && line.contains("quic-v1");
+    ensure!(!pair.a.log().lines().any(by_quic), "{}", logs(&pair));
+    Transfer::start(&pair.host_b, &pair.host_a, pair.id_b.ipv4.into(), pattern(500_000), Duration::ZERO)?.finish()
+}
+
 fn received(daemon: &Daemon) -> Result<u64> {
     daemon.peer()?["rx_bytes"].as_u64().context("a peer counts what it received")
 }

@@ -30,6 +30,28 @@ fn two_hosts_behind_cone_nats_punch_a_hole_and_go_on_without_the_relay() -> Resu
 }
 
 #[test]
+fn two_hosts_that_move_at_the_same_time_find_each_other_again() -> Result<()> {
+    let Some(mut scene) = Scene::new(Nat::Cone, Nat::Cone)? else { return Ok(()) };
+    scene.start()?;
+    direct(&scene, "udp")?;
+    let flow = Flow::start(&scene.host_a, &scene.host_b, scene.ids.b.ipv4.into(), 200, Duration::from_millis(5))?;
+    until_within("packets arrive", LIMIT, || flow.arrived() > 100)?;
+    scene.routers[0].renumber(101)?;
+    scene.routers[1].renumber(102)?;
+    let arrived = flow.arrived();
+    until_within("packets arrive again", 2 * LIMIT, || flow.arrived() > arrived + 200).with_context(|| scene.logs())?;
+    until_within("the path leads to B's new address", 2 * LIMIT, || {
+        let path = scene.a.peer_named("b").map(|mut peer| peer["path"].take());
+        path.is_ok_and(|path| {
+            path["kind"] == "udp" && path["address"].as_str().is_some_and(|to| to.starts_with("/ip4/203.0.113.102/"))
+        })
+    })
+    .with_context(|| scene.logs())?;
+    ensure!(flow.finish()?.repeated == 0);
+    scene.transfer(1_000_000)
+}
+
+#[test]
 fn where_udp_is_blocked_at_one_side_a_hole_is_punched_for_tcp() -> Result<()> {
     let Some(mut scene) = Scene::new(Nat::UdpBlocked, Nat::Cone)? else { return Ok(()) };
     scene.start()?;

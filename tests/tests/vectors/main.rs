@@ -2,6 +2,7 @@
 //! independent check.
 
 mod appendix_b;
+mod candidates;
 mod cases;
 mod flipped;
 mod frames;

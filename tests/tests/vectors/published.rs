@@ -15,7 +15,7 @@ use node::time::Time;
 use serde_json::{Value, json};
 
 use crate::cases::{Case, LATER_VERSION, Malformed, Negative, UNKNOWN_TLV, cases, malformed};
-use crate::{docs, fresh, hex, independently, pairing, unhex};
+use crate::{candidates, docs, fresh, hex, independently, pairing, unhex};
 
 /// With `CRYPRQ_WRITE_VECTORS=1` it writes the file instead.
 #[test]
@@ -24,6 +24,7 @@ fn the_published_vectors_are_what_the_product_makes() {
     let mut all: Vec<Value> = cases(chain).iter().map(case_entry).collect();
     all.extend(malformed().iter().map(malformed_entry));
     all.push(json!({ "name": "pairing", "pairing": pairing::entries() }));
+    all.push(json!({ "name": "candidates", "candidates": candidates::entries() }));
     let mut made = serde_json::to_string_pretty(&all).expect("JSON");
     made.push('\n');
     let file = docs().join("vectors/cryprq-v1.json");

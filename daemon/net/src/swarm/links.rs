@@ -13,6 +13,7 @@ use node::tunnel::{ConnectionId, Dialled};
 use tokio::sync::oneshot;
 
 use super::NetEvent;
+use super::candidates::{self, PATH};
 use super::connections::Way;
 use super::dialer::Dialer;
 use super::handshakes::TUNNEL;
@@ -178,7 +179,13 @@ impl Task {
         let Some(number) = self.connections.number(connection).filter(|_| self.peers.contains_key(&peer)) else {
             return;
         };
-        if protocol == TUNNEL { self.on_tunnel_stream(peer, number, stream) } else { self.on_data_stream(peer, stream) }
+        if protocol == TUNNEL {
+            self.on_tunnel_stream(peer, number, stream);
+        } else if protocol == PATH {
+            self.on_path_stream(peer, stream);
+        } else {
+            self.on_data_stream(peer, stream);
+        }
     }
 
     fn on_tunnel_stream(&mut self, id: PeerId, connection: ConnectionId, stream: Stream) {
@@ -186,6 +193,14 @@ impl Task {
         let attempt = self.handshakes.next_incoming();
         self.outbox.push_back(NetEvent::HandshakeIncoming { peer: key, connection, attempt });
         self.handshakes.accept(key, attempt, stream);
+    }
+
+    fn on_path_stream(&mut self, id: PeerId, stream: Stream) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let reader = candidates::listen(peer.key, stream, self.stream_events_sender.clone());
+        if let Some(older) = peer.candidates.replace(reader) {
+            older.abort();
+        }
     }
 
     fn on_data_stream(&mut self, id: PeerId, stream: Stream) {

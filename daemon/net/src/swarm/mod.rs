@@ -7,6 +7,7 @@
 
 mod admission;
 mod behaviour;
+mod candidates;
 mod connections;
 mod dialer;
 mod failure;
@@ -192,6 +193,13 @@ pub enum NetEvent {
         /// Why.
         error: String,
     },
+    /// A peer told where it may be reached by datagrams (`node::path::candidates`).
+    Candidates {
+        /// Who.
+        peer: PeerKey,
+        /// The message without its length.
+        message: Vec<u8>,
+    },
     /// A peer opened a handshake substream.
     HandshakeIncoming {
         /// Who.
@@ -325,6 +333,11 @@ impl Net {
     /// The network changed: dial every wanted peer now.
     pub async fn kick(&self) {
         self.send(Command::Kick).await;
+    }
+
+    /// Tells a peer where this host may be reached by datagrams, if it is connected.
+    pub async fn tell_candidates(&self, peer: PeerKey, message: Vec<u8>) {
+        self.send(Command::TellCandidates { peer, message }).await;
     }
 
     /// Opens a handshake substream; the answer is an event.

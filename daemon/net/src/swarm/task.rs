@@ -20,6 +20,7 @@ use tokio::task::JoinHandle;
 
 use super::admission::{Gate, GateEvent, Guests, Members, Opened};
 use super::behaviour::{self, Behaviour, Control, Event};
+use super::candidates;
 use super::connections::Connections;
 use super::dialer::{Dialer, is_outer};
 use super::failure::DialFailure;
@@ -35,8 +36,8 @@ use crate::peer_id;
 use crate::quic::{self, Ends, ResetKeys};
 use crate::stream::StreamCarrier;
 
-/// Room for the messages of handshakes in flight; a full queue holds their readers up.
-const HANDSHAKE_EVENTS: usize = 64;
+/// Room for the messages of substreams in flight; a full queue holds their readers up.
+const STREAM_EVENTS: usize = 64;
 /// Room for what guests and members ask while pairing.
 const PAIR_NEWS: usize = 16;
 
@@ -57,6 +58,7 @@ pub(super) enum Command {
     EndJoin { inviter: PeerKey },
     Sightings { reply: oneshot::Sender<Vec<Sighting>> },
     AskAgain { inviter: PeerKey, p1: Vec<u8> },
+    TellCandidates { peer: PeerKey, message: Vec<u8> },
 }
 
 pub(super) struct Task {
@@ -71,8 +73,10 @@ pub(super) struct Task {
     /// Dials of ours, not of libp2p's protocols.
     dials: HashSet<SwarmConnection>,
     pub(super) handshakes: Handshakes,
-    /// What the handshake substreams have to say; it goes out behind what the swarm said before.
-    handshake_events: mpsc::Receiver<NetEvent>,
+    /// What substreams of handshakes and candidates have to say; it goes out behind what the swarm said before.
+    stream_events: mpsc::Receiver<NetEvent>,
+    /// For the tasks that read them.
+    pub(super) stream_events_sender: mpsc::Sender<NetEvent>,
     pub(super) pairings: Pairings,
     pair_news: mpsc::Receiver<PairNews>,
     pub(super) peers: HashMap<PeerId, Peer>,
@@ -97,14 +101,14 @@ pub(super) struct Peer {
     writer: JoinHandle<()>,
     /// Reads the peer's newest data substream; a newer one replaces it.
     pub(super) reader: Option<JoinHandle<()>>,
+    /// Reads the newest message of candidates.
+    pub(super) candidates: Option<JoinHandle<()>>,
 }
 
 impl Drop for Peer {
     fn drop(&mut self) {
         self.writer.abort();
-        if let Some(reader) = &self.reader {
-            reader.abort();
-        }
+        self.reader.iter().chain(&self.candidates).for_each(JoinHandle::abort);
     }
 }
 
@@ -137,7 +141,7 @@ impl Task {
             config.advertise.iter().for_each(|address| swarm.add_external_address(address.clone()));
         }
         let substreams = swarm.behaviour_mut().streams.inner_mut().substreams();
-        let (handshake_sender, handshake_events) = mpsc::channel(HANDSHAKE_EVENTS);
+        let (stream_events_sender, stream_events) = mpsc::channel(STREAM_EVENTS);
         let (pair_sender, pair_news) = mpsc::channel(PAIR_NEWS);
         Ok(Self {
             swarm,
@@ -149,8 +153,9 @@ impl Task {
             dialer: Dialer::default(),
             upgrades: Upgrades::default(),
             dials: HashSet::new(),
-            handshakes: Handshakes::new(handshake_sender),
-            handshake_events,
+            handshakes: Handshakes::new(stream_events_sender.clone()),
+            stream_events,
+            stream_events_sender,
             pairings: Pairings::new(pair_sender),
             pair_news,
             peers: HashMap::new(),
@@ -186,7 +191,7 @@ impl Task {
                     (Err(_), _) | (_, None) => return,
                 },
                 event = self.swarm.select_next_some(), if !full => self.on_swarm(event),
-                Some(event) = self.handshake_events.recv(), if !full => self.outbox.push_back(event),
+                Some(event) = self.stream_events.recv(), if !full => self.outbox.push_back(event),
                 Some(news) = self.pair_news.recv(), if !full => self.on_pair_news(news),
                 () = tokio::time::sleep(pause) => {}
             }
@@ -313,6 +318,9 @@ impl Task {
                 let _ = reply.send(self.swarm.behaviour().observed.sightings());
             }
             Command::AskAgain { inviter, p1 } => self.ask_again(inviter, p1),
+            Command::TellCandidates { peer, message } => {
+                candidates::tell(peer_id::from_key(peer), message, self.substreams.clone());
+            }
         }
     }
 
@@ -373,7 +381,7 @@ impl Task {
         self.gate().admit(id);
         let writer = tokio::spawn(Arc::clone(&carrier).run(id, self.substreams.clone()));
         carrier.set_open(self.connections.any(&id));
-        self.peers.insert(id, Peer { key, slot, carrier, best: None, writer, reader: None });
+        self.peers.insert(id, Peer { key, slot, carrier, best: None, writer, reader: None, candidates: None });
     }
 
     #[expect(

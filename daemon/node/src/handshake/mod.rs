@@ -19,7 +19,8 @@ pub use error::{HandshakeError, M1Refused};
 pub use initiator::{AwaitM4, Initiator};
 pub use params::{Capabilities, Negotiated, PaddingMode, ParamLimits, Params, ParamsError};
 pub use responder::{ChainPolicy, Responder};
-pub use tlv::{Forwarding, MAX_TLV_BYTES, Tlv, TlvError};
+pub use tlv::{Forwarding, MAX_ENDPOINTS, MAX_TLV_BYTES, Tlv, TlvError};
+pub(crate) use tlv::{read_all, write_all};
 pub use wire::{MAX_MESSAGE, MAX_VERSION, RejectCode, VERSION, reject_message};
 
 use std::num::NonZeroU32;

@@ -7,9 +7,11 @@ pub const MAX_TLV_BYTES: usize = 512;
 
 const UDP_ENDPOINT: u8 = 0x80;
 const FORWARDING: u8 = 0x81;
+const OBSERVED: u8 = 0x82;
 /// Types below are critical: who does not know one ends the handshake.
 const FIRST_OPTIONAL: u8 = 0x80;
-const MAX_ENDPOINTS: usize = 8;
+/// How many addresses a message names at most.
+pub const MAX_ENDPOINTS: usize = 8;
 
 /// For which families a gateway forwards this peer's packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +29,8 @@ pub enum Tlv {
     UdpEndpoint(SocketAddr),
     /// 0x81: the sender forwards packets of this peer to other networks.
     Forwarding(Forwarding),
+    /// 0x82: where the receiver's UDP frames come from, as the sender sees it (7.7).
+    Observed(SocketAddr),
 }
 
 /// Extensions that end the handshake.
@@ -53,19 +57,8 @@ impl Tlv {
     fn write(&self, out: &mut Vec<u8>) {
         match self {
             Self::Forwarding(f) => out.extend([FORWARDING, 1, u8::from(f.ipv4) | u8::from(f.ipv6) << 1]),
-            Self::UdpEndpoint(address) => {
-                let port = address.port().to_le_bytes();
-                match address.ip() {
-                    IpAddr::V4(ip) => {
-                        out.extend([UDP_ENDPOINT, 7, 4, port[0], port[1]]);
-                        out.extend(ip.octets());
-                    }
-                    IpAddr::V6(ip) => {
-                        out.extend([UDP_ENDPOINT, 19, 6, port[0], port[1]]);
-                        out.extend(ip.octets());
-                    }
-                }
-            }
+            Self::UdpEndpoint(address) => write_endpoint(UDP_ENDPOINT, *address, out),
+            Self::Observed(address) => write_endpoint(OBSERVED, *address, out),
         }
     }
 
@@ -76,8 +69,23 @@ impl Tlv {
                 _ => Err(TlvError::Malformed(kind)),
             },
             UDP_ENDPOINT => endpoint(value).map(|a| Some(Self::UdpEndpoint(a))).ok_or(TlvError::Malformed(kind)),
+            OBSERVED => endpoint(value).map(|a| Some(Self::Observed(a))).ok_or(TlvError::Malformed(kind)),
             0..FIRST_OPTIONAL => Err(TlvError::Critical(kind)),
             _ => Ok(None),
+        }
+    }
+}
+
+fn write_endpoint(kind: u8, address: SocketAddr, out: &mut Vec<u8>) {
+    let port = address.port().to_le_bytes();
+    match address.ip() {
+        IpAddr::V4(ip) => {
+            out.extend([kind, 7, 4, port[0], port[1]]);
+            out.extend(ip.octets());
+        }
+        IpAddr::V6(ip) => {
+            out.extend([kind, 19, 6, port[0], port[1]]);
+            out.extend(ip.octets());
         }
     }
 }
@@ -96,7 +104,7 @@ fn endpoint(value: &[u8]) -> Option<SocketAddr> {
 ///
 /// # Errors
 /// [`TlvError::TooLong`] past 512 bytes.
-pub(super) fn write_all(tlvs: &[Tlv]) -> Result<Vec<u8>, TlvError> {
+pub(crate) fn write_all(tlvs: &[Tlv]) -> Result<Vec<u8>, TlvError> {
     let mut out = Vec::new();
     tlvs.iter().for_each(|tlv| tlv.write(&mut out));
     if out.len() > MAX_TLV_BYTES { Err(TlvError::TooLong(out.len())) } else { Ok(out) }
@@ -106,7 +114,7 @@ pub(super) fn write_all(tlvs: &[Tlv]) -> Result<Vec<u8>, TlvError> {
 ///
 /// # Errors
 /// [`TlvError`] says which extension is wrong and how.
-pub(super) fn read_all(mut bytes: &[u8]) -> Result<Vec<Tlv>, TlvError> {
+pub(crate) fn read_all(mut bytes: &[u8]) -> Result<Vec<Tlv>, TlvError> {
     if bytes.len() > MAX_TLV_BYTES {
         return Err(TlvError::TooLong(bytes.len()));
     }
@@ -118,7 +126,7 @@ pub(super) fn read_all(mut bytes: &[u8]) -> Result<Vec<Tlv>, TlvError> {
             let same = out.iter().filter(|t| std::mem::discriminant(*t) == std::mem::discriminant(&tlv)).count();
             let most = match tlv {
                 Tlv::UdpEndpoint(_) => MAX_ENDPOINTS,
-                Tlv::Forwarding(_) => 1,
+                Tlv::Forwarding(_) | Tlv::Observed(_) => 1,
             };
             if same >= most {
                 return Err(TlvError::Repeated(kind));

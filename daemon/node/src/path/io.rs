@@ -108,6 +108,8 @@ pub enum Output {
     Use(Path),
     /// Give this to the receiving loop.
     Trust(Trust),
+    /// Tell the peer where this host may be reached by datagrams ([`candidates`](super::candidates)).
+    TellCandidates,
     /// Have the tunnel probe the way that frames go: the peer's come another way.
     CheckPath,
 }

@@ -6,6 +6,7 @@
 //! stream. Where datagrams may reach the peer it tries with probes under the tunnel's keys, and the first answer moves
 //! the frames there. When what goes out is not answered any more, they go back to the stream, and it tries again.
 
+pub mod candidates;
 mod io;
 mod mtu;
 mod proposal;
@@ -22,6 +23,7 @@ use crate::crypto::RandomSource;
 use crate::receiver::Trust;
 use crate::time::Time;
 use crate::tunnel::ConnectionId;
+use candidates::Exchange;
 use mtu::PathMtu;
 use proposal::{Cancelled, Proposal};
 use trial::Trial;
@@ -52,6 +54,7 @@ pub struct Paths {
     trust: Trust,
     proposal: Option<Proposal>,
     cancelled: Option<Cancelled>,
+    exchange: Exchange,
     /// When the last pair of probes of a proposal left.
     proposed_at: Option<Time>,
     /// Which way the peer's frames came last, if that was another one than ours.
@@ -76,6 +79,7 @@ impl Paths {
             trust: Trust::default(),
             proposal: None,
             cancelled: None,
+            exchange: Exchange::default(),
             proposed_at: None,
             astray: None,
             outputs: VecDeque::new(),
@@ -114,6 +118,7 @@ impl Paths {
             Input::NetworkChanged => {
                 self.trials.clear();
                 self.narrow.clear();
+                self.exchange.end();
             }
         }
         self.settle(now);
@@ -135,7 +140,12 @@ impl Paths {
         let forget = self.remembered.iter().map(|&(_, until)| until);
         let forget = forget.chain(self.narrow.iter().map(|&(_, until)| until));
         let mtu = self.mtu.as_ref().and_then(PathMtu::deadline);
-        trials.chain(forget).chain(self.proposal.as_ref().map(Proposal::expires)).chain(mtu).min()
+        trials
+            .chain(forget)
+            .chain(self.proposal.as_ref().map(Proposal::expires))
+            .chain(mtu)
+            .chain(self.exchange.deadline())
+            .min()
     }
 
     /// A first epoch: nothing is known of where the peer is now, so frames begin on the stream.
@@ -174,6 +184,10 @@ impl Paths {
         }
         let tried = self.trials.iter().find(|trial| trial.is_answered_by(token, from)).map(|trial| trial.endpoint);
         let moved = self.proposal.as_ref().filter(|proposal| proposal.is_answered_by(token, from));
+        if moved.is_some() {
+            // It may not know itself that it did, behind a NAT.
+            self.outputs.push_back(Output::TellCandidates);
+        }
         if let Some(endpoint) = tried.or(moved.map(|proposal| proposal.endpoint)) {
             self.enter(now, endpoint);
         }
@@ -237,6 +251,7 @@ impl Paths {
         self.expire_proposal(now);
         self.probe_mtu(now);
         self.try_endpoints(now);
+        self.tell_candidates(now);
     }
 
     /// Whether datagrams to an address are worth a try.

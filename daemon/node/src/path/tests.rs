@@ -1,3 +1,4 @@
+use super::candidates::Candidates;
 use super::*;
 use crate::crypto::RandomError;
 use crate::epoch::EpochId;
@@ -44,13 +45,14 @@ impl Paths {
         std::iter::from_fn(|| self.poll_output()).collect()
     }
 
-    /// Lets time pass, answering nothing; what it does and when.
+    /// Lets time pass, answering nothing; what it does and when, but for telling candidates.
     fn wait(&mut self, from: u64, until: u64) -> Vec<(u64, Output)> {
         let mut done = Vec::new();
         let mut now = from;
         while let Some(next) = self.deadline().map(|at| at.as_nanos() / 1_000_000).filter(|&at| at <= until) {
             now = now.max(next);
-            done.extend(self.tell(now, Input::Timeout).into_iter().map(|output| (now, output)));
+            let outputs = self.tell(now, Input::Timeout).into_iter().filter(|output| *output != Output::TellCandidates);
+            done.extend(outputs.map(|output| (now, output)));
         }
         done
     }
@@ -60,7 +62,12 @@ impl Paths {
 fn probe(outputs: &[Output], to: Endpoint) -> [u8; 8] {
     let tokens = outputs.iter().filter_map(|output| match output {
         Output::Probe { token, to: at, size: None } if *at == to => Some(*token),
-        Output::Probe { .. } | Output::Use(_) | Output::Mtu(_) | Output::Trust(_) | Output::CheckPath => None,
+        Output::Probe { .. }
+        | Output::Use(_)
+        | Output::Mtu(_)
+        | Output::Trust(_)
+        | Output::TellCandidates
+        | Output::CheckPath => None,
     });
     let [token] = tokens.collect::<Vec<_>>()[..] else { panic!("one probe to {to:?}: {outputs:?}") };
     token
@@ -70,7 +77,12 @@ fn probe(outputs: &[Output], to: Endpoint) -> [u8; 8] {
 fn mtu_probes(outputs: &[Output]) -> Vec<([u8; 8], u16)> {
     let sized = outputs.iter().filter_map(|output| match output {
         Output::Probe { token, size: Some(size), .. } => Some((*token, *size)),
-        Output::Probe { .. } | Output::Use(_) | Output::Mtu(_) | Output::Trust(_) | Output::CheckPath => None,
+        Output::Probe { .. }
+        | Output::Use(_)
+        | Output::Mtu(_)
+        | Output::Trust(_)
+        | Output::TellCandidates
+        | Output::CheckPath => None,
     });
     sized.collect()
 }
@@ -109,7 +121,9 @@ fn wait_on_a_path_of(mtu: u16, paths: &mut Paths, from: u64, until: u64) -> Vec<
         outputs.extend(answer(paths, now, &outputs, mtu));
         told.extend(outputs.iter().filter_map(|output| match output {
             Output::Mtu(mtu) => Some((now, *mtu)),
-            Output::Probe { .. } | Output::Use(_) | Output::Trust(_) | Output::CheckPath => None,
+            Output::Probe { .. } | Output::Use(_) | Output::Trust(_) | Output::TellCandidates | Output::CheckPath => {
+                None
+            }
         }));
     }
     told
@@ -161,7 +175,7 @@ fn an_endpoint_that_is_gone_for_good_is_forgotten() {
     paths.tell(1000, Input::Dead);
     paths.tell(1000, Input::Disconnected { connection: CONNECTION });
     paths.wait(1000, 700_000);
-    assert_eq!(paths.deadline(), None);
+    assert_eq!(paths.wait(700_000, 5_000_000), []);
 }
 
 #[test]
@@ -185,7 +199,8 @@ fn a_peer_that_moved_is_followed_when_it_answers_from_there() {
     assert_eq!(outputs[2..], [Output::Trust(trust)]);
     let moved = paths.tell(1040, Input::Acked { token, from: elsewhere() });
     let trust = Trust { endpoint: Some(elsewhere().remote), proposed: None };
-    assert_eq!(moved[..2], [Output::Trust(trust), Output::Use(Path::Datagrams(elsewhere()))]);
+    let told = Output::TellCandidates;
+    assert_eq!(moved[..3], [told, Output::Trust(trust), Output::Use(Path::Datagrams(elsewhere()))]);
     assert_eq!(mtu_probes(&moved).len(), 1, "another path may have another MTU");
 }
 
@@ -360,4 +375,70 @@ fn where_a_longer_mtu_is_tried_in_vain_packets_are_kept_to_the_known_one_meanwhi
     wait_on_a_path_of(1300, &mut paths, 10, 5000);
     let told = wait_on_a_path_of(1300, &mut paths, 5000, 620_000);
     assert!(told.iter().all(|&(_, mtu)| mtu >= 1296), "{told:?}");
+}
+
+/// When the peer is told where this host may be reached.
+fn told_candidates(paths: &mut Paths, from: u64, until: u64) -> Vec<u64> {
+    let mut told = Vec::new();
+    let mut now = from;
+    while let Some(next) = paths.deadline().map(|at| at.as_nanos() / 1_000_000).filter(|&at| at <= until) {
+        now = now.max(next);
+        told.extend(paths.tell(now, Input::Timeout).iter().filter(|o| **o == Output::TellCandidates).map(|_| now));
+    }
+    told
+}
+
+#[test]
+fn candidates_are_told_ever_more_rarely_while_only_the_stream_is_left() {
+    let mut paths = paths();
+    assert_eq!(told_candidates(&mut paths, 0, 10_000), [0_u64; 0], "without keys there is nothing to try with");
+    paths.tell(0, LIVE);
+    assert_eq!(told_candidates(&mut paths, 0, 80_000), [1000, 6000, 16_000, 36_000, 76_000]);
+    paths.tell(80_000, Input::NetworkChanged);
+    assert_eq!(told_candidates(&mut paths, 80_000, 90_000), [81_000, 86_000]);
+    let mut direct = at_home();
+    assert_eq!(told_candidates(&mut direct, 10, 100_000), [0_u64; 0]);
+    direct.tell(100_000, Input::Dead);
+    assert_eq!(told_candidates(&mut direct, 100_000, 102_000), [101_000]);
+}
+
+#[test]
+fn a_candidate_gets_five_probes_and_an_answer_moves_the_frames_there() {
+    let mut paths = paths();
+    paths.tell(0, LIVE);
+    let elsewhere = Endpoint { local: None, ..elsewhere() };
+    paths.take_candidates(ms(500), &[elsewhere.remote]);
+    let first: Vec<_> = std::iter::from_fn(|| paths.poll_output()).collect();
+    probe(&first, elsewhere);
+    assert!(first.contains(&Output::TellCandidates), "ours are told in return");
+    let later = paths.wait(500, 60_000);
+    assert_eq!(later.iter().map(|&(at, _)| at).collect::<Vec<_>>(), [700, 1100, 1900, 3500]);
+    assert_eq!(paths.current(), Path::Stream);
+    paths.take_candidates(ms(61_000), &[elsewhere.remote]);
+    let again: Vec<_> = std::iter::from_fn(|| paths.poll_output()).collect();
+    let token = probe(&again, elsewhere);
+    paths.take_candidates(ms(62_000), &[home().remote]);
+    assert_eq!(paths.poll_output(), None, "one message is acted on each two seconds");
+    paths.tell(62_100, Input::Acked { token, from: elsewhere });
+    assert_eq!(paths.current(), Path::Datagrams(elsewhere));
+}
+
+#[test]
+fn a_peer_that_is_reached_by_datagrams_but_does_not_reach_us_is_told_our_candidates() {
+    let mut paths = at_home();
+    paths.take_candidates(ms(1000), &[elsewhere().remote]);
+    let outputs: Vec<_> = std::iter::from_fn(|| paths.poll_output()).collect();
+    assert_eq!(outputs, [Output::TellCandidates], "and nothing is tried, since frames have a way");
+}
+
+#[test]
+fn candidates_read_back_as_written_and_at_most_eight_are() {
+    let many = (1..=9).map(|n| format!("203.0.113.{n}:41820").parse().unwrap()).collect();
+    let mut told = Candidates { addresses: many, observed: Some("[2001:db8::9]:1".parse().unwrap()) };
+    let message = told.to_bytes();
+    told.addresses.truncate(8);
+    assert_eq!(Candidates::from_bytes(&message).unwrap(), told);
+    assert!(Candidates::from_bytes(&[&message[..], &message[..9]].concat()).is_err());
+    assert!(Candidates::from_bytes(&message[..8]).is_err());
+    assert_eq!(Candidates::from_bytes(&[]).unwrap(), Candidates::default());
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Endpoint, Path, Paths};
+use super::{Endpoint, Path, Paths, candidates};
 use crate::time::Time;
 
 /// The first pauses between two probes of one endpoint; each is twice the one before.
@@ -21,16 +21,23 @@ pub(super) struct Trial {
     tokens: Vec<[u8; 8]>,
     pub(super) next: Time,
     pause: Duration,
+    /// How many probes are left for an address that only the peer says is its own.
+    left: Option<u8>,
 }
 
 impl Trial {
     fn at_once(endpoint: Endpoint, now: Time) -> Self {
-        Self { endpoint, tokens: Vec::new(), next: now, pause: FIRST_PAUSE }
+        Self { endpoint, tokens: Vec::new(), next: now, pause: FIRST_PAUSE, left: None }
+    }
+
+    /// A trial of an address that the peer names.
+    pub(super) fn of_candidate(endpoint: Endpoint, now: Time) -> Self {
+        Self { left: Some(candidates::PROBES), ..Self::at_once(endpoint, now) }
     }
 
     /// A trial of an endpoint that worked until now.
     pub(super) fn again(endpoint: Endpoint, now: Time) -> Self {
-        Self { endpoint, tokens: Vec::new(), next: now + AFTER_DEATH, pause: AFTER_DEATH }
+        Self { endpoint, tokens: Vec::new(), next: now + AFTER_DEATH, pause: AFTER_DEATH, left: None }
     }
 
     /// Whether this is an answer, and from where it was asked for.
@@ -49,17 +56,22 @@ impl Paths {
         let remembered = self.remembered.iter().map(|&(endpoint, _)| endpoint);
         let worth = connected.chain(remembered).filter(|endpoint| self.is_wide(endpoint.remote));
         let worth: Vec<Endpoint> = worth.collect();
-        self.trials.retain(|trial| worth.iter().any(|endpoint| endpoint.remote == trial.endpoint.remote));
+        self.trials.retain(|trial| {
+            let known = || worth.iter().any(|endpoint| endpoint.remote == trial.endpoint.remote);
+            // The last answer may be on its way until the next probe would be due.
+            trial.left.is_some_and(|left| left > 0 || now < trial.next) || known()
+        });
         for endpoint in worth {
             if !self.trials.iter().any(|trial| trial.endpoint.remote == endpoint.remote) {
                 self.trials.push(Trial::at_once(endpoint, now));
             }
         }
         for number in 0..self.trials.len() {
-            let Trial { endpoint, next, .. } = self.trials[number];
+            let Trial { endpoint, next, left, .. } = self.trials[number];
             if next > now {
                 continue;
             }
+            self.trials[number].left = left.map(|left| left.saturating_sub(1));
             let token = self.probe(endpoint);
             let trial = &mut self.trials[number];
             if let Some(token) = token {

@@ -18,12 +18,13 @@ use libp2p::swarm::{
 use libp2p::{Multiaddr, PeerId, Stream, StreamProtocol};
 use tokio::sync::{mpsc, oneshot};
 
+use super::candidates::PATH;
 use super::handshakes::TUNNEL;
 use crate::stream::DATA;
 use handler::{StreamHandler, Wanted};
 
 /// What members may open.
-const PROTOCOLS: [StreamProtocol; 2] = [TUNNEL, DATA];
+const PROTOCOLS: [StreamProtocol; 3] = [TUNNEL, DATA, PATH];
 /// Substreams that may be asked for before the swarm looks.
 const QUEUE: usize = 64;
 

@@ -20,3 +20,4 @@ pub mod sockets;
 pub mod tun;
 pub mod udp;
 pub mod users;
+pub mod xpc;

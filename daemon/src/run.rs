@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
+use cryprq_ipc_proto::apple;
 use cryprq_ipc_proto::message::Request;
 use cryprq_ipc_proto::paths::{CONTROL_SOCKET, TUN_SOCKET};
 use net::inbound::Inbound;
@@ -32,6 +33,8 @@ use crate::supervisor::{Ending, Environment, OwnAddresses, Parts, Supervisor, Su
 const SECRETS_BESIDE_PEERS: usize = 64;
 const SECRETS_PER_PEER: usize = 6;
 const CALLS: usize = 64;
+/// Extensions whose sockets wait to be looked at.
+const EXTENSIONS: usize = 8;
 
 /// What is done before the first thread, while the process still has every right that it was given.
 pub struct Prepared {
@@ -165,7 +168,9 @@ pub async fn run(prepared: Prepared, limits: TunnelLimits, log: LogLevel) -> any
     let (calls, call_queue) = mpsc::channel(CALLS);
     let hangups = tokio::spawn(reload_on(hangup, calls.clone()));
     let server = tokio::spawn(serve(socket.listener()?, authority, calls));
+    let mut _mach_service = None;
     if let Some((tun_socket, door)) = tun_socket.as_ref().zip(door) {
+        _mach_service = take_from_xpc(door.clone());
         // It ends with the control task.
         tokio::spawn(extension::serve_extensions(tun_socket.listener()?, door));
     }
@@ -183,6 +188,23 @@ pub async fn run(prepared: Prepared, limits: TunnelLimits, log: LogLevel) -> any
     server.abort();
     hangups.abort();
     Ok(())
+}
+
+/// Lets the extension hand over its socket where the system has a way to know that it is the one.
+fn take_from_xpc(door: extension::Door) -> Option<os::xpc::Door> {
+    let (handed, sockets) = mpsc::channel(EXTENSIONS);
+    let take = move |socket| drop(handed.try_send(socket));
+    match os::xpc::listen(apple::MACH_SERVICE, apple::TUNNEL_REQUIREMENT, apple::XPC_SOCKET, take) {
+        Ok(listening) => {
+            tokio::spawn(extension::serve_handed_over(sockets, door));
+            Some(listening)
+        }
+        Err(os::xpc::XpcError::Unsupported) => None,
+        Err(error) => {
+            tracing::warn!(%error, "no extension can attach by XPC");
+            None
+        }
+    }
 }
 
 /// Has the packet loop read every UDP socket.

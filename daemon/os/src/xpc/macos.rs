@@ -1,4 +1,4 @@
-//! libxpc by hand: the dozen functions that a listener for one kind of message needs (`docs/decisions/0010`).
+//! libxpc by hand: the dozen functions that a listener for one kind of message needs (decision 0010).
 //!
 //! Names and types are those of Apple's `xpc/connection.h` and `xpc/xpc.h`; beside each stands the macOS that it needs.
 

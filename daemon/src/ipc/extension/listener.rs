@@ -1,5 +1,7 @@
 //! Who comes to the packet socket.
 
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream as StdStream;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +10,7 @@ use cryprq_ipc_proto::frame::Frame;
 use cryprq_ipc_proto::hello::Refused;
 use os::{peercred, users};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
 
 use super::Door;
 use super::conversation::converse;
@@ -40,6 +42,18 @@ pub async fn serve_extensions(listener: UnixListener, door: Door) {
             converse(stream, door).await;
             drop(place);
         });
+    }
+}
+
+/// Serves sockets that were handed over by somebody whom the system let do so: on macOS, XPC.
+pub async fn serve_handed_over(mut sockets: mpsc::Receiver<OwnedFd>, door: Door) {
+    while let Some(socket) = sockets.recv().await {
+        let stream = StdStream::from(socket);
+        let stream = stream.set_nonblocking(true).and_then(|()| UnixStream::from_std(stream));
+        match stream {
+            Ok(stream) => drop(tokio::spawn(converse(stream, door.clone()))),
+            Err(error) => tracing::warn!(%error, "what was handed over is no socket"),
+        }
     }
 }
 

@@ -13,7 +13,7 @@ mod source;
 #[cfg(test)]
 mod tests;
 
-pub use listener::serve_extensions;
+pub use listener::{serve_extensions, serve_handed_over};
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -13,7 +13,7 @@ use net::stream::StreamCarrier;
 use node::drops::{DropCounters, DropReason};
 use node::epoch::{Cipher, EpochId, EpochState, Limits, Opener, Outgoing, Sealer, WINDOW};
 use node::frame::FrameBatch;
-use node::handshake::{Negotiated, PaddingMode, ReceiverIndex};
+use node::handshake::{Forwarding, Negotiated, PaddingMode, ReceiverIndex};
 use node::packet::Checksum;
 use node::receiver::{Origin, Receiver, Trust};
 use node::router::{PeerSlot, Router};
@@ -206,7 +206,7 @@ type Drive = fn(&mut Bench) -> DropReason;
 /// What brings each reason about.
 fn driven() -> BTreeMap<DropReason, Drive> {
     use DropReason::*;
-    let table: [(DropReason, Drive); 32] = [
+    let table: [(DropReason, Drive); 33] = [
         (OutMalformed, |bench| bench.router.outbound(&good()[..19]).expect_err("no packet")),
         (OutTooLong, |bench| {
             let (drops, long) = (DropCounters::default(), vec![0x45; 1421]);
@@ -218,6 +218,11 @@ fn driven() -> BTreeMap<DropReason, Drive> {
         (OutLinkScope, |_| {
             let multicast = packet(1, ip("10.86.0.1"), ip("224.0.0.251"), 64);
             Router::default().outbound(&multicast).expect_err("it stays on its link")
+        }),
+        (OutLoop, |bench| {
+            bench.router.set_exit(SLOT, Forwarding { ipv4: true, ipv6: true }, [1]);
+            let own = with(with(packet(1, ip("10.86.0.1"), ip("198.51.100.9"), 64), 9, 17), 21, 1);
+            bench.router.outbound(&own).expect_err("the tunnel would carry itself")
         }),
         (OutKeyExpired, |bench| {
             let late = clock() + Duration::from_secs(450);

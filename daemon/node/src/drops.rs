@@ -34,6 +34,8 @@ drop_reasons! {
     OutNoPeer => "out_no_peer",
     /// Nobody's, and multicast or link-local: the host's own talk on an interface where nobody else is.
     OutLinkScope => "out_link_scope",
+    /// An outer packet of this host itself, which must not go into the tunnel that it carries.
+    OutLoop => "out_loop",
     /// The peer has no key to send on: the tunnel is down.
     OutPeerDown => "out_peer_down",
     /// The send key reached a hard limit or was erased.
@@ -111,7 +113,7 @@ drop_reasons! {
     SourceDirect => "source_direct",
     /// The destination is one of our outer listening addresses.
     DestinationOuter => "destination_outer",
-    /// The destination is not ours, and we forward nothing for this peer.
+    /// The destination is not ours, and we forward nothing for this peer, or nothing to there.
     DestinationNotOurs => "destination_not_ours",
     /// The TUN device refused the packet.
     TunWrite => "tun_write",

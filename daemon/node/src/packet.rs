@@ -11,7 +11,7 @@ mod layer4;
 
 pub use layer4::complete_checksum;
 pub(crate) use layer4::{
-    Layer4, Protocol, add_words, complete_at, fold, header_checksum, partial_checksum_fits, rebase_sum,
+    Layer4, Protocol, add_words, complete_at, fold, header_checksum, partial_checksum_fits, rebase_sum, source_port,
 };
 
 const IPV4_MIN_HEADER: usize = 20;

@@ -356,7 +356,8 @@ impl World {
             | Input::AcceptChainReset
             | Input::PskChanged(_)
             | Input::ChainRuleChanged(_)
-            | Input::ParamsChanged(_) => {}
+            | Input::ParamsChanged(_)
+            | Input::TlvsChanged(_) => {}
         }
         let now = self.hosts[host].clock(self.now);
         self.hosts[host].peer_mut(peer).tunnel.handle(now, input);

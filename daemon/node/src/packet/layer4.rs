@@ -85,6 +85,12 @@ impl Layer4 {
     }
 }
 
+/// The port that an unfragmented TCP or UDP packet comes from.
+pub(crate) fn source_port(packet: &[u8]) -> Option<u16> {
+    let Layer4 { start, .. } = Layer4::find(packet)?;
+    Some(u16::from_be_bytes([*packet.get(start)?, *packet.get(start + 1)?]))
+}
+
 /// Whether a partial checksum may be accepted from a peer: 7.2's conditions, and a field that equals the recomputed
 /// pseudo-header sum.
 pub(crate) fn partial_checksum_fits(packet: &[u8]) -> bool {

@@ -8,7 +8,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::IpNet;
 
 use crate::drops::DropReason;
-use crate::packet::{addresses, true_length};
+use crate::handshake::Forwarding;
+use crate::packet::{addresses, source_port, true_length};
 use prefixes::PrefixTable;
 
 /// A peer's place in the tables of the packet loops.
@@ -22,6 +23,12 @@ pub struct Router {
     own: BTreeSet<IpAddr>,
     outer: BTreeSet<IpAddr>,
     direct: Vec<IpNet>,
+    /// Who has what is nobody else's, and of which families.
+    exit: Option<(PeerSlot, Forwarding)>,
+    /// Whose packets go on to other networks.
+    forwarded: BTreeSet<PeerSlot>,
+    /// The ports of our own outer packets.
+    ports: BTreeSet<u16>,
 }
 
 /// The same prefix at two peers.
@@ -51,6 +58,9 @@ impl Router {
             own: own.into_iter().collect(),
             outer: outer.into_iter().collect(),
             direct: direct.into_iter().map(|net| net.trunc()).collect(),
+            exit: None,
+            forwarded: BTreeSet::new(),
+            ports: BTreeSet::new(),
         }
     }
 
@@ -67,22 +77,44 @@ impl Router {
         Ok(())
     }
 
-    /// Whose AllowedIPs hold `address`.
+    /// Sends what is nobody's through a peer, which may send from everywhere, as far as it forwards the family. The caller
+    /// routes everything to us then, so packets from `ports`, the outer ports of this host, are our own that lost their
+    /// way.
+    pub fn set_exit(&mut self, slot: PeerSlot, forwarding: Forwarding, ports: impl IntoIterator<Item = u16>) {
+        self.exit = Some((slot, forwarding));
+        self.ports = ports.into_iter().collect();
+    }
+
+    /// Lets a peer send to other networks through this host: neither to its neighbours on a link nor to other peers.
+    pub fn forward(&mut self, slot: PeerSlot) {
+        self.forwarded.insert(slot);
+    }
+
+    /// Whose AllowedIPs hold `address`, or who is the exit.
     pub fn owner(&self, address: IpAddr) -> Option<PeerSlot> {
-        self.allowed.longest_match(address)
+        self.allowed.longest_match(address).or_else(|| self.exit_for(address))
+    }
+
+    fn exit_for(&self, address: IpAddr) -> Option<PeerSlot> {
+        let (slot, Forwarding { ipv4, ipv6 }) = self.exit?;
+        let forwarded = if address.is_ipv4() { ipv4 } else { ipv6 };
+        forwarded.then_some(slot)
     }
 
     /// The peer that a packet on its way out belongs to.
     ///
     /// # Errors
-    /// [`DropReason::OutMalformed`], [`DropReason::OutNoPeer`] or [`DropReason::OutLinkScope`].
+    /// [`DropReason::OutMalformed`], [`DropReason::OutNoPeer`], [`DropReason::OutLinkScope`] or [`DropReason::OutLoop`].
     pub fn outbound(&self, packet: &[u8]) -> Result<PeerSlot, DropReason> {
         if true_length(packet) != Ok(packet.len()) {
             return Err(DropReason::OutMalformed);
         }
-        let (_, destination) = addresses(packet).ok_or(DropReason::OutMalformed)?;
+        let (source, destination) = addresses(packet).ok_or(DropReason::OutMalformed)?;
         if stays_on_link(destination) {
             return Err(DropReason::OutLinkScope);
+        }
+        if self.is_our_own(source, packet) {
+            return Err(DropReason::OutLoop);
         }
         self.owner(destination).ok_or(DropReason::OutNoPeer)
     }
@@ -97,7 +129,25 @@ impl Router {
         if self.outer.contains(&destination) {
             return Err(DropReason::DestinationOuter);
         }
-        if self.own.contains(&destination) { Ok(()) } else { Err(DropReason::DestinationNotOurs) }
+        if self.own.contains(&destination) || self.may_be_forwarded(slot, destination) {
+            Ok(())
+        } else {
+            Err(DropReason::DestinationNotOurs)
+        }
+    }
+
+    fn may_be_forwarded(&self, slot: PeerSlot, destination: IpAddr) -> bool {
+        self.forwarded.contains(&slot)
+            && !stays_on_link(destination)
+            && never_a_source(destination).is_none()
+            && self.allowed.longest_match(destination).is_none()
+    }
+
+    /// Whether an outer packet of this host came back to be sealed once more. Only our own sockets have these ports.
+    fn is_our_own(&self, source: IpAddr, packet: &[u8]) -> bool {
+        !self.ports.is_empty()
+            && (self.own.contains(&source) || self.outer.contains(&source))
+            && source_port(packet).is_some_and(|port| self.ports.contains(&port))
     }
 
     fn check_source(&self, slot: PeerSlot, source: IpAddr) -> Result<(), DropReason> {

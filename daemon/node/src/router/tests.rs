@@ -4,6 +4,7 @@ use super::*;
 
 const A: PeerSlot = PeerSlot(1);
 const B: PeerSlot = PeerSlot(2);
+const BOTH: Forwarding = Forwarding { ipv4: true, ipv6: true };
 
 fn net(text: &str) -> IpNet {
     text.parse().unwrap()
@@ -96,6 +97,71 @@ fn a_destination_that_is_not_ours_is_dropped() {
     let router = router();
     assert_eq!(router.inbound(A, &packet("10.86.0.2", "8.8.8.8")), Err(DropReason::DestinationNotOurs));
     assert_eq!(router.inbound(A, &packet("10.86.0.2", "203.0.113.1")), Err(DropReason::DestinationOuter));
+}
+
+#[test]
+fn a_packet_goes_on_to_other_networks_only_for_a_peer_that_is_forwarded() {
+    let mut router = router();
+    router.forward(B);
+    let from = |source: &str, slot, destination: &str| router.inbound(slot, &packet(source, destination));
+    for destination in ["8.8.8.8", "192.168.1.7"] {
+        assert_eq!(from("10.86.0.3", B, destination), Err(DropReason::DestinationNotOurs), "all the rest is A's");
+        assert_eq!(from("10.86.0.2", A, destination), Err(DropReason::DestinationNotOurs), "A is not forwarded");
+    }
+    let mut router = Router::new(["10.86.0.1".parse().unwrap()], ["203.0.113.1".parse().unwrap()], []);
+    router.add_peer(A, &[net("10.86.0.2/32"), net("fd63::2/128")]).unwrap();
+    router.add_peer(B, &[net("10.86.0.3/32")]).unwrap();
+    router.forward(B);
+    let from = |source: &str, slot, destination: &str| router.inbound(slot, &packet(source, destination));
+    assert_eq!(from("10.86.0.3", B, "8.8.8.8"), Ok(()));
+    assert_eq!(from("10.86.0.3", B, "10.86.0.1"), Ok(()));
+    assert_eq!(from("10.86.0.2", A, "8.8.8.8"), Err(DropReason::DestinationNotOurs));
+    assert_eq!(from("10.86.0.9", B, "8.8.8.8"), Err(DropReason::SourceNotAllowed), "another's source");
+    assert_eq!(from("10.86.0.3", B, "203.0.113.1"), Err(DropReason::DestinationOuter));
+    for destination in ["127.0.0.1", "0.0.0.0", "169.254.1.1", "224.0.0.1", "255.255.255.255", "10.86.0.2"] {
+        assert_eq!(from("10.86.0.3", B, destination), Err(DropReason::DestinationNotOurs), "{destination}");
+    }
+}
+
+#[test]
+fn what_is_nobodys_goes_to_the_exit_and_comes_from_it() {
+    let mut router = Router::new(["10.86.0.1".parse().unwrap()], [], [net("192.168.1.0/24")]);
+    router.add_peer(A, &[net("10.86.0.2/32")]).unwrap();
+    router.add_peer(B, &[net("10.86.0.3/32")]).unwrap();
+    router.set_exit(A, BOTH, []);
+    assert_eq!(router.outbound(&packet("10.86.0.1", "8.8.8.8")), Ok(A));
+    assert_eq!(router.outbound(&packet("fd63::1", "2001:db8::1")), Ok(A));
+    assert_eq!(router.outbound(&packet("10.86.0.1", "10.86.0.3")), Ok(B), "what is B's stays B's");
+    assert_eq!(router.inbound(A, &packet("8.8.8.8", "10.86.0.1")), Ok(()));
+    assert_eq!(router.inbound(B, &packet("8.8.8.8", "10.86.0.1")), Err(DropReason::SourceNotAllowed));
+    assert_eq!(router.inbound(A, &packet("10.86.0.3", "10.86.0.1")), Err(DropReason::SourceNotAllowed));
+    assert_eq!(router.inbound(A, &packet("192.168.1.7", "10.86.0.1")), Err(DropReason::SourceDirect));
+    router.set_exit(A, Forwarding { ipv4: true, ipv6: false }, []);
+    assert_eq!(router.outbound(&packet("10.86.0.1", "8.8.8.8")), Ok(A));
+    assert_eq!(router.outbound(&packet("fd63::1", "2001:db8::1")), Err(DropReason::OutNoPeer), "it forwards no IPv6");
+}
+
+#[test]
+fn our_own_outer_packets_do_not_go_into_the_tunnel_that_they_carry() {
+    let mut router = Router::new(["10.86.0.1".parse().unwrap()], ["203.0.113.1".parse().unwrap()], []);
+    router.set_exit(A, BOTH, [41820]);
+    let datagram = |source: &str, protocol: u8, port: u16| {
+        let mut datagram = packet(source, "198.51.100.9");
+        datagram.extend([0; 20]);
+        (datagram[3], datagram[9], datagram[32]) = (40, protocol, 0x50);
+        datagram[20..22].copy_from_slice(&port.to_be_bytes());
+        datagram
+    };
+    for (source, protocol) in [("10.86.0.1", 17), ("203.0.113.1", 17), ("10.86.0.1", 6)] {
+        assert_eq!(
+            router.outbound(&datagram(source, protocol, 41820)),
+            Err(DropReason::OutLoop),
+            "{source} {protocol}"
+        );
+    }
+    assert_eq!(router.outbound(&datagram("10.86.0.1", 17, 41821)), Ok(A), "another port");
+    assert_eq!(router.outbound(&datagram("10.86.0.77", 17, 41820)), Ok(A), "another host's");
+    assert_eq!(router.outbound(&datagram("10.86.0.1", 1, 41820)), Ok(A), "neither TCP nor UDP");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::ChainRule;
 use crate::epoch::{Cipher, EpochId, Opener, Sealer};
-use crate::handshake::{HandshakeError, Params, ReceiverIndex, RejectCode, Tlv};
+use crate::handshake::{Forwarding, HandshakeError, Params, ReceiverIndex, RejectCode, Tlv};
 use crate::path::Path;
 use crate::secret::StoredSecret;
 use crate::state::PeerState;
@@ -158,6 +158,8 @@ pub enum Input {
     ChainRuleChanged(ChainRule),
     /// What the next handshake announces; the epoch in use stays as it was agreed.
     ParamsChanged(Params),
+    /// The extensions that the next handshake carries.
+    TlvsChanged(Vec<Tlv>),
     /// Erase all epochs and chain keys: the peer is removed, or the machine hibernates.
     EraseAll,
 }
@@ -359,6 +361,8 @@ pub struct EpochStatus {
     pub cipher: Cipher,
     /// The tunnel MTU in bytes.
     pub mtu: u16,
+    /// For which families the peer forwards our packets, if it says so.
+    pub forwarding: Option<Forwarding>,
     /// Time since its keys were derived.
     pub age: Duration,
     /// Time until this side starts the next rotation, if the peer does not do so before.

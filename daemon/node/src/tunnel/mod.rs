@@ -148,6 +148,7 @@ impl Tunnel {
             Input::PskChanged(psk) => self.on_psk_changed(psk),
             Input::ChainRuleChanged(rule) => self.on_chain_rule_changed(rule),
             Input::ParamsChanged(params) => self.config.params = params,
+            Input::TlvsChanged(tlvs) => self.config.tlvs = tlvs,
             Input::EraseAll => self.erase_all(now),
         }
         self.settle(now);

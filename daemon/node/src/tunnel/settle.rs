@@ -5,6 +5,7 @@ use super::liveness::Due;
 use super::rotation::rotation_time;
 use super::{Close, Confirmed, Epoch, EpochStatus, HandshakeFault, Output, Tunnel, TunnelEvent, TunnelStatus, Want};
 use crate::epoch::EpochId;
+use crate::handshake::Tlv;
 use crate::state::PeerState;
 use crate::time::Time;
 
@@ -53,6 +54,10 @@ impl Tunnel {
             session: epoch.keys.session,
             cipher: epoch.keys.negotiated.cipher,
             mtu: epoch.keys.negotiated.mtu,
+            forwarding: epoch.keys.remote_tlvs.iter().find_map(|tlv| match tlv {
+                Tlv::Forwarding(forwarding) => Some(*forwarding),
+                Tlv::UdpEndpoint(_) => None,
+            }),
             age: now.saturating_since(epoch.keys.derived_at),
             next_rotation: self.rotate_at.map_or_else(Default::default, |at| at.saturating_since(now)),
             expires: epoch.keys.expires().saturating_since(now),

@@ -19,6 +19,19 @@ fn changed_parameters_wait_for_the_next_handshake() {
 }
 
 #[test]
+fn what_a_peer_forwards_is_known_from_the_next_handshake_on() {
+    let mut pair = Pair::connected(Setup::default());
+    let forwarding = |pair: &Pair, side: usize| pair.sides[side].tunnel.status(pair.now).epoch.unwrap().forwarding;
+    let ipv4 = Forwarding { ipv4: true, ipv6: false };
+    pair.input(FOLLOWER, Input::TlvsChanged(vec![Tlv::Forwarding(ipv4)]));
+    assert_eq!(forwarding(&pair, LEADER), None);
+    pair.input(FOLLOWER, Input::Rotate);
+    pair.run(ms(300));
+    pair.assert_connected();
+    assert_eq!((forwarding(&pair, LEADER), forwarding(&pair, FOLLOWER)), (Some(ipv4), None));
+}
+
+#[test]
 fn a_chain_that_is_required_from_now_on_is_missed_at_the_next_restart() {
     let mut pair = Pair::connected(Setup::default());
     pair.input(LEADER, Input::ChainRuleChanged(ChainRule::Required));

@@ -16,7 +16,7 @@ use crate::crypto::{AwsLcKem, Identity, RandomError};
 use crate::drops::{DropCounters, DropReason};
 use crate::epoch::{FrameSource, Opened, Opener, Outgoing, Sealer};
 use crate::frame::{FrameBatch, FrameType};
-use crate::handshake::{Capabilities, PaddingMode, Params};
+use crate::handshake::{Capabilities, Forwarding, PaddingMode, Params, Tlv};
 use crate::packet::Checksum;
 use crate::path::Path;
 use crate::secret::{HeapStore, SecretKey32, SecretStore};

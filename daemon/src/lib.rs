@@ -6,7 +6,9 @@
 pub mod config;
 pub mod ipc;
 pub mod logging;
+pub mod names;
 pub mod run;
 pub mod service;
 pub mod state_dir;
 pub mod supervisor;
+pub mod system;

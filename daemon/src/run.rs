@@ -27,7 +27,8 @@ use crate::ipc::{Authority, Call, Caller, extension, serve};
 use crate::logging::LogLevel;
 use crate::service;
 use crate::state_dir::{self, StateDir};
-use crate::supervisor::{Ending, Environment, OwnAddresses, Parts, Supervisor, Surroundings, undo};
+use crate::supervisor::{Ending, Environment, OwnAddresses, Parts, Supervisor, Surroundings};
+use crate::system::{Step, System};
 
 /// Places for secrets to begin with: the identity, and per peer a PSK (twice) and two chain keys while one is replaced.
 const SECRETS_BESIDE_PEERS: usize = 64;
@@ -45,6 +46,16 @@ pub struct Prepared {
     /// Where inner packets come from an extension.
     tun_socket: Option<Listening>,
     group: Option<u32>,
+    step: Step,
+}
+
+impl Prepared {
+    /// Calls `step` around each change of the system.
+    #[must_use]
+    pub fn watched_by(mut self, step: Step) -> Self {
+        self.step = step;
+        self
+    }
 }
 
 /// A socket's file goes with the listener.
@@ -92,7 +103,8 @@ pub fn prepare(config: Config, config_file: &Path, runtime_dir: &Path) -> anyhow
         Ingress::Extension => Some(Listening::at(runtime_dir.join(TUN_SOCKET), 0o600, None)?),
         Ingress::Tun | Ingress::None => None,
     };
-    Ok(Prepared { config, config_file: config_file.to_owned(), state, socket, tun_socket, group })
+    let step: Step = Arc::new(|| {});
+    Ok(Prepared { config, config_file: config_file.to_owned(), state, socket, tun_socket, group, step })
 }
 
 /// Runs until SIGTERM or SIGINT. `limits` are the protocol's in a daemon; tests lower them.
@@ -100,10 +112,13 @@ pub fn prepare(config: Config, config_file: &Path, runtime_dir: &Path) -> anyhow
 /// # Errors
 /// Why the daemon could not start.
 pub async fn run(prepared: Prepared, limits: TunnelLimits, log: LogLevel) -> anyhow::Result<()> {
-    let Prepared { config, config_file, state, socket, tun_socket, group } = prepared;
+    let Prepared { config, config_file, state, socket, tun_socket, group, step } = prepared;
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let hangup = signal(SignalKind::hangup())?;
-    undo(state.journal()?).await.context("cannot undo what an earlier run left")?;
+    System::new(state.journal()?, Arc::clone(&step))
+        .undo_all()
+        .await
+        .context("cannot undo what an earlier run left")?;
     let environment = environment();
     let store = secret_store(&config)?;
     let locked = {
@@ -162,6 +177,7 @@ pub async fn run(prepared: Prepared, limits: TunnelLimits, log: LogLevel) -> any
         group,
         log,
         extensions,
+        step,
     };
     let supervisor = Supervisor::start(parts).await?;
 
@@ -263,5 +279,5 @@ fn secret_store(config: &Config) -> anyhow::Result<Arc<LockedStore>> {
 /// What could not be undone.
 pub async fn cleanup(config: &Config) -> anyhow::Result<()> {
     let state = StateDir::open(&config.state_dir)?;
-    undo(state.journal()?).await
+    System::new(state.journal()?, Arc::new(|| {})).undo_all().await
 }

@@ -6,7 +6,7 @@ use crate::codec::{Decode, Encode, numbered};
 use crate::secret::SecretText;
 
 pub use crate::netcheck::{Netcheck, OuterAddress, RelayStatus};
-pub use crate::status::{Addresses, HealthItem, Obstacle, PathStatus, PeerStatus, Status};
+pub use crate::status::{Addresses, ExitStatus, HealthItem, Obstacle, PathStatus, PeerStatus, Status};
 pub use crate::watch::{Event, EventBody, HostChange, PeerChange, PeerFields, StatusChange};
 
 /// A request. A peer is named by its name, its PeerId, or the beginning of its PeerId; no peer means all.
@@ -35,11 +35,14 @@ pub enum Request {
     Metrics {},
     /// Wants tunnels.
     Up {
-        /// Whose.
+        /// Whose; with `exit` and without this, the exit's alone.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         peer: Option<String>,
+        /// The peer that all other traffic of this host is to go through, in the place of the one before.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        exit: Option<String>,
     },
-    /// Does not want tunnels.
+    /// Does not want tunnels; an exit among them is none any more.
     Down {
         /// Whose.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -100,6 +103,9 @@ pub enum Request {
         /// Whether to connect at start.
         #[serde(default = "yes")]
         up: bool,
+        /// Whether it may send packets to other networks through this host.
+        #[serde(default)]
+        forward: bool,
     },
     /// Changes a peer of the state folder; what is not said stays.
     PeerSet {
@@ -123,6 +129,9 @@ pub enum Request {
         /// Whether to connect at start.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         up: Option<bool>,
+        /// Whether it may send packets to other networks through this host.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        forward: Option<bool>,
     },
     /// Removes a peer of the state folder; its keys are erased when the answer comes.
     PeerRemove {
@@ -155,7 +164,7 @@ numbered! {
         4 Watch {},
         5 Ping { peer },
         6 Metrics {},
-        7 Up { peer },
+        7 Up { peer, exit },
         8 Down { peer },
         9 Rotate { peer },
         10 Reconnect { peer },
@@ -163,8 +172,8 @@ numbered! {
         12 InviteList {},
         13 InviteCancel { invite },
         14 Join { ticket },
-        15 PeerAdd { peer, name, addresses, allowed_ips, psk, require_chain, up },
-        16 PeerSet { peer, name, addresses, allowed_ips, psk, require_chain, up },
+        15 PeerAdd { peer, name, addresses, allowed_ips, psk, require_chain, up, forward },
+        16 PeerSet { peer, name, addresses, allowed_ips, psk, require_chain, up, forward },
         17 PeerRemove { peer },
         18 PeerAcceptChainReset { peer },
         19 Config {},

@@ -1,7 +1,7 @@
 //! What `status` says.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
 
@@ -31,8 +31,31 @@ pub struct Status {
     pub health: Vec<HealthItem>,
     /// Drops that belong to no peer, by reason.
     pub drops: BTreeMap<String, u64>,
+    /// The peer that all other traffic of this host goes through, if one was chosen.
+    pub exit: Option<ExitStatus>,
     /// The peers.
     pub peers: Vec<PeerStatus>,
+}
+
+/// The peer that all other traffic of this host goes through.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct ExitStatus {
+    /// Its PeerId.
+    pub peer: String,
+    /// Its name.
+    pub name: String,
+    /// `waiting`: the host's routes are as they were until the peer is connected; `active`: they lead to it, connected
+    /// or not.
+    pub state: String,
+    /// Whether it forwards IPv4; while active, IPv4 is refused on this host otherwise.
+    pub ipv4: bool,
+    /// Whether it forwards IPv6; while active, IPv6 is refused on this host otherwise.
+    pub ipv6: bool,
+    /// The resolvers in use while active.
+    pub dns: Vec<IpAddr>,
+    /// What leaves this host outside the tunnel all the same, for a person.
+    pub outside: Vec<String>,
 }
 
 /// Inner addresses.

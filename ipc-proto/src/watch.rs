@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::codec::{Decode, Encode, numbered};
-use crate::status::{Addresses, HealthItem, Obstacle, PathStatus, PeerStatus, Status};
+use crate::status::{Addresses, ExitStatus, HealthItem, Obstacle, PathStatus, PeerStatus, Status};
 
 /// One line or frame of a watch.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Encode, Decode)]
@@ -101,6 +101,7 @@ changes! {
         listen: Vec<String>,
         health: Vec<HealthItem>,
         drops: BTreeMap<String, u64>,
+        exit: Option<ExitStatus>,
     }
 }
 

@@ -11,6 +11,8 @@ use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
 use crate::files::FileError;
+use crate::network::policy::{DefaultRoute, PolicyRule};
+use crate::sysctl::Sysctl;
 
 const VERSION: u32 = 1;
 
@@ -28,15 +30,19 @@ pub enum Change {
         /// Where.
         path: PathBuf,
     },
-}
-
-/// Undoes one change; undoing what is not there any more succeeds.
-pub trait Undo {
-    /// Undoes `change`.
-    ///
-    /// # Errors
-    /// The system's refusal; the change then stays in the journal.
-    fn undo(&mut self, change: &Change) -> io::Result<()>;
+    /// A rule of policy routing.
+    Rule(PolicyRule),
+    /// A default route in a table of our own.
+    Default(DefaultRoute),
+    /// A setting of the kernel.
+    Sysctl(Sysctl),
+    /// The table of the packet filter.
+    Firewall,
+    /// The system's resolvers in a file.
+    Resolvers {
+        /// The file.
+        path: PathBuf,
+    },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -126,15 +132,25 @@ impl Journal {
         })
     }
 
-    /// Undoes everything, last change first. What cannot be undone stays, and the others are undone all the same.
+    /// Strikes a change out, synced to disk; undo it before.
+    ///
+    /// # Errors
+    /// [`JournalError::File`]; what was undone is undone once more at the next start then.
+    pub fn strike(&mut self, change: &Change) -> Result<(), JournalError> {
+        self.changes.retain(|noted| noted != change);
+        self.write()
+    }
+
+    /// Undoes everything, last change first; undoing what is not there any more has to succeed. What cannot be undone
+    /// stays, and the others are undone all the same.
     ///
     /// # Errors
     /// [`JournalError::Undo`] of the first that failed.
-    pub fn undo_all(&mut self, undo: &mut impl Undo) -> Result<(), JournalError> {
+    pub async fn undo_all(&mut self, mut undo: impl AsyncFnMut(&Change) -> io::Result<()>) -> Result<(), JournalError> {
         let mut failed = None;
         let mut left = Vec::new();
-        for change in self.changes.drain(..).rev() {
-            if let Err(error) = undo.undo(&change) {
+        for change in std::mem::take(&mut self.changes).into_iter().rev() {
+            if let Err(error) = undo(&change).await {
                 failed.get_or_insert(JournalError::Undo(change.clone(), error));
                 left.push(change);
             }
@@ -187,28 +203,14 @@ pub fn lock(path: &Path) -> Result<Lock, FileError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    struct Recorder {
-        undone: Vec<Change>,
-        refuse: Option<Change>,
-    }
-
-    impl Undo for Recorder {
-        fn undo(&mut self, change: &Change) -> io::Result<()> {
-            if self.refuse.as_ref() == Some(change) {
-                return Err(io::Error::other("refused"));
-            }
-            self.undone.push(change.clone());
-            Ok(())
-        }
-    }
+    use crate::network::policy::{Family, Selection, Transport, Way};
 
     fn link(name: &str) -> Change {
         Change::Link { name: name.into() }
     }
 
-    #[test]
-    fn changes_are_undone_in_reverse_after_a_restart_and_only_once() {
+    #[tokio::test]
+    async fn changes_are_undone_in_reverse_after_a_restart_and_only_once() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("journal.jsonl");
         let mut journal = Journal::open(&path).unwrap();
@@ -216,22 +218,54 @@ mod tests {
         journal.note(link("b")).unwrap();
         journal.note(link("a")).unwrap();
         let mut again = Journal::open(&path).unwrap();
-        let mut recorder = Recorder { undone: vec![], refuse: None };
-        again.undo_all(&mut recorder).unwrap();
-        again.undo_all(&mut recorder).unwrap();
-        assert_eq!(recorder.undone, [link("b"), link("a")]);
+        let mut undone = Vec::new();
+        for _ in 0..2 {
+            let undo = async |change: &Change| {
+                undone.push(change.clone());
+                Ok(())
+            };
+            again.undo_all(undo).await.unwrap();
+        }
+        assert_eq!(undone, [link("b"), link("a")]);
         assert!(Journal::open(&path).unwrap().changes().is_empty());
     }
 
-    #[test]
-    fn what_cannot_be_undone_stays_and_the_rest_goes() {
+    #[tokio::test]
+    async fn what_cannot_be_undone_stays_and_the_rest_goes() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("journal.jsonl");
         let mut journal = Journal::open(&path).unwrap();
         ["a", "b", "c"].into_iter().for_each(|name| journal.note(link(name)).unwrap());
-        let mut recorder = Recorder { undone: vec![], refuse: Some(link("b")) };
-        assert!(matches!(journal.undo_all(&mut recorder), Err(JournalError::Undo(change, _)) if change == link("b")));
+        let refuse = async |change: &Change| if *change == link("b") { Err(io::Error::other("no")) } else { Ok(()) };
+        let result = journal.undo_all(refuse).await;
+        assert!(matches!(result, Err(JournalError::Undo(change, _)) if change == link("b")));
         assert_eq!(Journal::open(&path).unwrap().changes(), [link("b")]);
+    }
+
+    #[test]
+    fn a_change_that_was_undone_is_struck_out_and_every_kind_reads_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("journal.jsonl");
+        let mut journal = Journal::open(&path).unwrap();
+        let family = Family::Ipv6;
+        let rule = |selection| Change::Rule(PolicyRule { family, priority: 5208, selection });
+        let sysctl = Sysctl { key: "net/ipv4/ip_forward".into(), before: "0".into(), set: "1".into() };
+        let all = [
+            link("a"),
+            Change::Socket { path: "/run/s".into() },
+            rule(Selection::FromPort { transport: Transport::Udp, port: 1 }),
+            rule(Selection::Specific),
+            rule(Selection::Unmarked { mark: 1, table: 2 }),
+            Change::Default(DefaultRoute { family, table: 2, way: Way::Interface(3) }),
+            Change::Default(DefaultRoute { family, table: 2, way: Way::Unreachable }),
+            Change::Sysctl(sysctl),
+            Change::Firewall,
+            Change::Resolvers { path: "/etc/resolv.conf".into() },
+        ];
+        all.iter().for_each(|change| journal.note(change.clone()).unwrap());
+        assert_eq!(Journal::open(&path).unwrap().changes(), all);
+        journal.strike(&all[3]).unwrap();
+        assert_eq!(Journal::open(&path).unwrap().changes(), [&all[..3], &all[4..]].concat());
     }
 
     #[test]

@@ -9,6 +9,7 @@
 pub mod bell;
 pub mod clock;
 pub mod files;
+pub mod firewall;
 pub mod harden;
 pub mod heap;
 pub mod journal;
@@ -16,7 +17,9 @@ pub mod memory;
 pub mod network;
 pub mod peercred;
 pub mod random;
+pub mod resolv_conf;
 pub mod sockets;
+pub mod sysctl;
 pub mod tun;
 pub mod udp;
 pub mod users;

@@ -75,6 +75,8 @@ pub struct Config {
     pub memory: MemoryRule,
     /// What may carry frames.
     pub carrier: CarrierRule,
+    /// Resolvers while all traffic goes through an exit; none for the exit itself.
+    pub exit_dns: Vec<IpAddr>,
     /// What only Linux has.
     pub linux: LinuxConfig,
     /// The peers.
@@ -144,6 +146,10 @@ impl CarrierRule {
 pub struct LinuxConfig {
     /// Marks the daemon's own UDP packets for policy routing; 0 for none.
     pub fwmark: u16,
+    /// The routing table of an exit.
+    pub table: u16,
+    /// The priority of the first of the rules that lead there.
+    pub rule_priority: u16,
     /// Super-packets and partial checksums on the TUN device.
     pub tun_offload: bool,
     /// Whether the kernel cuts runs of datagrams.

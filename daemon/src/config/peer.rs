@@ -32,6 +32,8 @@ pub struct PeerConfig {
     pub require_chain: ChainRule,
     /// Connect at start.
     pub up: bool,
+    /// Whether it may send packets to other networks through this host.
+    pub forward: bool,
 }
 
 /// A pair's PSK on its way into the daemon's store of secrets. What moves is a pointer, so that no copy is left behind.
@@ -69,6 +71,7 @@ impl PeerConfig {
             psk: None,
             require_chain: ChainRule::Optional,
             up: true,
+            forward: false,
         }
     }
 
@@ -83,6 +86,20 @@ impl PeerConfig {
             psk: None,
             require_chain: self.require_chain,
             up: self.up,
+            forward: self.forward,
+        }
+    }
+
+    /// Whether what it sends to other networks can be told from what others send.
+    ///
+    /// # Errors
+    /// When it owns every address.
+    pub fn check_forward(&self) -> Result<(), String> {
+        match self.allowed_ips.iter().find(|prefix| self.forward && prefix.prefix_len() == 0) {
+            Some(prefix) => {
+                Err(format!("{prefix} in allowed_ips would let it send as anybody: name its own addresses"))
+            }
+            None => Ok(()),
         }
     }
 }

@@ -63,6 +63,7 @@ section!(Raw {
     log: Log,
     memory: Memory,
     carrier: String,
+    exit: Exit,
     linux: Linux,
     peer: Peers,
 });
@@ -77,7 +78,15 @@ section!(Ipc { group: String, access: Access });
 section!(Access { observe: List, operate: List, admin: List });
 section!(Log { level: String });
 section!(Memory { strict: bool });
-section!(Linux { fwmark: i64, tun_offload: bool, udp_segmentation: bool, udp_coalescing: bool });
+section!(Exit { dns: List });
+section!(Linux {
+    fwmark: i64,
+    table: i64,
+    rule_priority: i64,
+    tun_offload: bool,
+    udp_segmentation: bool,
+    udp_coalescing: bool,
+});
 section!(Peer {
     id: String,
     name: String,
@@ -86,6 +95,7 @@ section!(Peer {
     psk_file: String,
     require_chain: bool,
     up: bool,
+    forward: bool,
 });
 
 pub(super) type List = Vec<Located<String>>;

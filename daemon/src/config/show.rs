@@ -10,9 +10,11 @@ use toml::{Table, Value};
 use super::{Config, MemoryRule, OwnIpv4, PADDING, PeerConfig, Who};
 
 /// What takes a restart: what is made once, before everything else.
-pub(super) const NEEDS_RESTART: [&str; 18] = [
+pub(super) const NEEDS_RESTART: [&str; 20] = [
     "carrier",
     "linux.fwmark",
+    "linux.table",
+    "linux.rule_priority",
     "linux.tun_offload",
     "linux.udp_segmentation",
     "linux.udp_coalescing",
@@ -116,10 +118,13 @@ impl Config {
             ("log", table([("level", self.log_level.clone().into())]).into()),
             ("memory", table([("strict", (self.memory == MemoryRule::Refuse).into())]).into()),
             ("carrier", self.carrier.name().into()),
+            ("exit", table([("dns", list(&self.exit_dns))]).into()),
             (
                 "linux",
                 table([
                     ("fwmark", i64::from(self.linux.fwmark).into()),
+                    ("table", i64::from(self.linux.table).into()),
+                    ("rule_priority", i64::from(self.linux.rule_priority).into()),
                     ("tun_offload", self.linux.tun_offload.into()),
                     ("udp_segmentation", self.linux.udp_segmentation.into()),
                     ("udp_coalescing", self.linux.udp_coalescing.into()),
@@ -145,6 +150,7 @@ fn peer_table(peer: &PeerConfig) -> Table {
         ("allowed_ips", list(&peer.allowed_ips)),
         ("require_chain", (peer.require_chain == ChainRule::Required).into()),
         ("up", peer.up.into()),
+        ("forward", peer.forward.into()),
     ]);
     if let Some(file) = &peer.psk_file {
         shown.insert("psk_file".into(), file.display().to_string().into());
@@ -192,6 +198,9 @@ mod tests {
 [discovery]
 mdns = true
 
+[exit]
+dns = ["192.0.2.53", "2001:db8::53"]
+
 [ipc]
 group = "vpn"
 
@@ -202,6 +211,8 @@ operate = ["group:staff", "group:vpn"]
 
 [linux]
 fwmark = 7
+rule_priority = 99
+table = 300
 tun_offload = false
 udp_coalescing = false
 udp_segmentation = false
@@ -232,6 +243,7 @@ state_dir = "/srv/cryprq"
 [[peer]]
 addresses = ["/ip4/203.0.113.1/udp/41820/quic-v1"]
 allowed_ips = ["10.9.0.1/32"]
+forward = true
 id = "12D3KooWD3eckifWpRn9wQpMG9R9hX3sD158z7EqHWmweQAJU5SA"
 name = "gateway"
 require_chain = true
@@ -265,6 +277,7 @@ seconds = 600
         assert_eq!(
             now,
             [
+                "exit.dns",
                 "ipc.access.admin",
                 "ipc.access.observe",
                 "ipc.access.operate",

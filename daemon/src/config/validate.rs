@@ -24,6 +24,12 @@ use super::{
 const DEFAULT_RANGE: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(10, 86, 0, 0), 16);
 /// "cr": a mark that no other program is likely to use.
 const FWMARK: u16 = 0x6372;
+/// The routing table of an exit has the same number; those of the system are below it.
+const TABLE: u16 = FWMARK;
+const TABLES: std::ops::RangeInclusive<u16> = 256..=u16::MAX;
+/// Before the rules of other tunnels, which begin at 5210, and of the system, which begin at 32766.
+const RULE_PRIORITY: u16 = 5208;
+const RULE_PRIORITIES: std::ops::RangeInclusive<u16> = 1..=32_000;
 const PSK_FILE_LIMIT: u64 = 256;
 /// `IFNAMSIZ` of Linux without its zero.
 const MAX_INTERFACE: usize = 15;
@@ -94,7 +100,7 @@ pub(super) fn validate(raw: Raw, errors: Vec<ConfigError>) -> Result<Config, Con
     let (node, network, listen) = (section(raw.node), section(raw.network), section(raw.listen));
     let (rotation, relay, ipc) = (section(raw.rotation), section(raw.relay), section(raw.ipc));
     let (log, memory, linux) = (section(raw.log), section(raw.memory), section(raw.linux));
-    let discovery = section(raw.discovery);
+    let (discovery, exit) = (section(raw.discovery), section(raw.exit));
     let unless_off = |written: Option<Located<bool>>| written.is_none_or(|on| on.value);
     let access = section(ipc.access);
     let own_name = || os::users::host_name().unwrap_or_else(|| "cryprq".into());
@@ -126,8 +132,11 @@ pub(super) fn validate(raw: Raw, errors: Vec<ConfigError>) -> Result<Config, Con
         log_level: c.one_of("log.level", log.level, &LEVELS.map(|level| (level, level)), "info").into(),
         memory: if memory.strict.is_some_and(|strict| strict.value) { MemoryRule::Refuse } else { MemoryRule::Warn },
         carrier: c.one_of("carrier", raw.carrier, &CarrierRule::NAMES, CarrierRule::Auto),
+        exit_dns: c.list("exit.dns", exit.dns, resolver).unwrap_or_default(),
         linux: LinuxConfig {
             fwmark: c.number("linux.fwmark", linux.fwmark, 0..=u16::MAX, FWMARK),
+            table: c.number("linux.table", linux.table, TABLES, TABLE),
+            rule_priority: c.number("linux.rule_priority", linux.rule_priority, RULE_PRIORITIES, RULE_PRIORITY),
             tun_offload: unless_off(linux.tun_offload),
             udp_segmentation: unless_off(linux.udp_segmentation),
             udp_coalescing: unless_off(linux.udp_coalescing),
@@ -181,6 +190,14 @@ fn outer(text: &str) -> Result<IpAddr, String> {
     text.parse().map_err(|_| format!("'{}' is no IP address", text.escape_debug()))
 }
 
+fn resolver(text: &str) -> Result<IpAddr, String> {
+    let address = outer(text)?;
+    if address.is_unspecified() || address.is_multicast() {
+        return Err(format!("{address} is no address of a resolver"));
+    }
+    Ok(address)
+}
+
 fn group(text: &str) -> Result<String, String> {
     if is_account(text) { Ok(text.to_owned()) } else { Err("it is no name of a group".into()) }
 }
@@ -232,6 +249,7 @@ fn peer_of(c: &mut Checker, number: usize, peer: raw::Peer, place: &Place) -> Op
             Some(_) | None => ChainRule::Optional,
         },
         up: peer.up.is_none_or(|up| up.value),
+        forward: peer.forward.is_some_and(|forward| forward.value),
         key: key?,
         name: name.or(id)?,
     })
@@ -249,6 +267,9 @@ fn check_peers(c: &mut Checker, peers: &[(PeerConfig, Place)]) {
         let label = format!("peer {}", peer.name);
         if let Some(other) = keys.insert(peer.key, &peer.name) {
             c.complain(place, &label, format!("the same id as peer {other}"));
+        }
+        if let Err(error) = peer.check_forward() {
+            c.complain(place, &format!("{label}, forward"), error);
         }
         if !names.insert(&peer.name) {
             c.complain(place, &label, "the name stands twice");

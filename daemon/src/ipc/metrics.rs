@@ -184,6 +184,7 @@ mod tests {
             listen: vec![],
             health: vec![HealthItem { code: "listen".into(), since: String::new(), text: String::new(), hint: None }],
             drops: counts("out_no_peer", 4),
+            exit: None,
             peers: vec![peer],
         }
     }

@@ -31,6 +31,9 @@ struct Entry {
     psk: Option<SecretText>,
     require_chain: bool,
     up: bool,
+    /// Files of before that key have none.
+    #[serde(default)]
+    forward: bool,
 }
 
 impl StateDir {
@@ -67,6 +70,7 @@ impl Entry {
             psk: psk.map(|psk| SecretText::new(data_encoding::HEXLOWER.encode(psk))),
             require_chain: config.require_chain == ChainRule::Required,
             up: config.up,
+            forward: config.forward,
         }
     }
 
@@ -82,6 +86,7 @@ impl Entry {
             psk: self.psk.as_ref().map(|psk| read_psk(psk.expose().as_bytes())).transpose()?,
             require_chain: if self.require_chain { ChainRule::Required } else { ChainRule::Optional },
             up: self.up,
+            forward: self.forward,
         })
     }
 }

@@ -23,6 +23,9 @@ struct File {
     version: u32,
     up: Vec<String>,
     down: Vec<String>,
+    /// The peer that all traffic goes through.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    exit: Option<String>,
 }
 
 impl StateDir {
@@ -38,16 +41,27 @@ impl StateDir {
         up.chain(file.down.iter().map(|id| wish(id, Want::Down))).collect()
     }
 
+    /// The peer that all traffic was to go through.
+    ///
+    /// # Errors
+    /// When the file is damaged, of a later version, or others could write it.
+    pub fn exit_wish(&self) -> Result<Option<PeerKey>, StateError> {
+        let path = self.path.join(FILE);
+        let exit = file::read::<File>(&path)?.and_then(|file| file.exit);
+        exit.map(|id| peer_id::parse(&id).map_err(|_| StateError::damaged(&path))).transpose()
+    }
+
     /// Keeps what is asked for over restarts.
     ///
     /// # Errors
     /// When the disk is full; the old file stays then.
-    pub fn set_wishes(&self, wishes: &Wishes) -> Result<(), StateError> {
+    pub fn set_wishes(&self, wishes: &Wishes, exit: Option<PeerKey>) -> Result<(), StateError> {
         let ids = |want| {
             let matching = wishes.iter().filter(|(_, wish)| **wish == want);
             matching.map(|(key, _)| peer_id::format(*key)).collect()
         };
-        file::write(&self.path.join(FILE), &File { version: VERSION, up: ids(Want::Up), down: ids(Want::Down) })
+        let (up, down, exit) = (ids(Want::Up), ids(Want::Down), exit.map(peer_id::format));
+        file::write(&self.path.join(FILE), &File { version: VERSION, up, down, exit })
     }
 }
 
@@ -70,10 +84,11 @@ mod tests {
         assert!(state.wishes().unwrap().is_empty());
         let key = |id| peer_id::parse(id).unwrap();
         let wishes = Wishes::from([(key(A), Want::Up), (key(B), Want::Down)]);
-        state.set_wishes(&wishes).unwrap();
+        assert_eq!(state.exit_wish().unwrap(), None);
+        state.set_wishes(&wishes, Some(key(A))).unwrap();
         drop(state);
         let state = StateDir::open(&path).unwrap();
-        assert_eq!(state.wishes().unwrap(), wishes);
+        assert_eq!((state.wishes().unwrap(), state.exit_wish().unwrap()), (wishes, Some(key(A))));
         os::files::write_atomically(&path.join(FILE), b"version = 1\nup = [\"gateway\"]\ndown = []\n").unwrap();
         assert!(matches!(state.wishes().unwrap_err(), StateError::Damaged { .. }));
     }

@@ -53,8 +53,8 @@ impl Supervisor {
             Request::Config {} => return Ok(Answer::Now(Reply::Config { toml: self.shown_config() })),
             Request::Reload {} => return Ok(Answer::Now(self.reload().await?)),
             Request::Ping { peer } => return Ok(Answer::Later(self.ping(peer)?)),
-            Request::Up { peer } => self.want(peer.as_deref(), Want::Up).await?,
-            Request::Down { peer } => self.want(peer.as_deref(), Want::Down).await?,
+            Request::Up { peer, exit } => self.up(peer.as_deref(), exit.as_deref()).await?,
+            Request::Down { peer } => self.down(peer.as_deref()).await?,
             Request::Rotate { peer } => self.tell(peer.as_deref(), || Input::Rotate).await?,
             Request::Reconnect { peer } => {
                 self.net.kick().await;
@@ -67,7 +67,7 @@ impl Supervisor {
             Request::InviteList {} => return Ok(Answer::Now(self.invites())),
             Request::InviteCancel { invite } => self.cancel_invite(invite).await?,
             Request::Join { ticket } => return self.join(ticket).await.map(Answer::Later),
-            Request::PeerAdd { peer, name, addresses, allowed_ips, psk, require_chain, up } => {
+            Request::PeerAdd { peer, name, addresses, allowed_ips, psk, require_chain, up, forward } => {
                 let fields = PeerFields {
                     name: name.as_deref(),
                     addresses: (!addresses.is_empty()).then_some(addresses),
@@ -75,12 +75,13 @@ impl Supervisor {
                     psk: psk.as_ref(),
                     require_chain: Some(*require_chain),
                     up: Some(*up),
+                    forward: Some(*forward),
                 };
                 let key = peer_id::parse(peer).map_err(|error| bad_request("peer", error.to_string()))?;
                 let config = fields.over(PeerConfig::new(key))?;
                 self.add_peer(config, Origin::State).await?;
             }
-            Request::PeerSet { peer, name, addresses, allowed_ips, psk, require_chain, up } => {
+            Request::PeerSet { peer, name, addresses, allowed_ips, psk, require_chain, up, forward } => {
                 let fields = PeerFields {
                     name: name.as_deref(),
                     addresses: addresses.as_ref(),
@@ -88,6 +89,7 @@ impl Supervisor {
                     psk: psk.as_ref(),
                     require_chain: *require_chain,
                     up: *up,
+                    forward: *forward,
                 };
                 self.set_peer(peer, &fields).await?;
             }
@@ -104,8 +106,29 @@ impl Supervisor {
         Ok(Answer::Now(Reply::Done {}))
     }
 
-    async fn want(&mut self, peer: Option<&str>, want: Want) -> Result<(), ErrorBody> {
-        for slot in self.named(peer)? {
+    async fn up(&mut self, peer: Option<&str>, exit: Option<&str>) -> Result<(), ErrorBody> {
+        let Some(exit) = exit else { return self.want(self.named(peer)?, Want::Up).await };
+        let through = self.named(Some(exit))?;
+        let others = if peer.is_some() { self.named(peer)? } else { Vec::new() };
+        for slot in &through {
+            self.choose_exit(*slot).await?;
+        }
+        self.want([through, others].concat(), Want::Up).await
+    }
+
+    async fn down(&mut self, peer: Option<&str>) -> Result<(), ErrorBody> {
+        let slots = self.named(peer)?;
+        let keys: Vec<_> = slots.iter().filter_map(|slot| Some(self.peers.get(slot)?.config.key)).collect();
+        let ended = self.end_exit(&keys).await;
+        self.want(slots, Want::Down).await?;
+        ended.map_err(|error| {
+            let message = format!("disconnected, but not everything was undone: {error:#}");
+            ErrorBody::new(ErrorCode::Internal, message).hint("stop cryprqd, then: sudo cryprqd --cleanup")
+        })
+    }
+
+    async fn want(&mut self, slots: Vec<PeerSlot>, want: Want) -> Result<(), ErrorBody> {
+        for slot in slots {
             self.set_wanted(slot, want).await;
             if let Some(peer) = self.peers.get_mut(&slot) {
                 peer.wish = Some(want).filter(|want| (*want == Want::Up) != peer.config.up);

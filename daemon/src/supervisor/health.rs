@@ -40,6 +40,8 @@ faults! {
     ExtensionAbsent => "extension_absent",
     /// The system refuses a route.
     Routes => "routes",
+    /// All traffic is to go through a peer, and does not, or not all of it.
+    Exit => "exit",
     /// The host is connected to a network that overlaps the inner one.
     NetworkOverlap => "network_overlap",
     /// The wall clock was set.

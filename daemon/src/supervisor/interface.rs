@@ -8,13 +8,14 @@ use ipnet::IpNet;
 use net::plane::Device;
 use node::frame::longest_super_packet;
 use node::tunnel::Input;
-use os::journal::{Change, Journal, Undo};
+use os::journal::Change;
 use os::network::Network;
 use os::tun::{Tun, TunConfig, TunOffload};
 
 use super::health::{Fault, News};
 use super::{OwnAddresses, Supervisor};
 use crate::config::Ingress;
+use crate::system::System;
 
 const TAKEN: &str = "another program has it: choose another network.interface";
 
@@ -25,7 +26,6 @@ pub struct Interface {
     name: String,
     mtu: u16,
     routes: BTreeSet<IpNet>,
-    journal: Journal,
     partial_checksums: bool,
 }
 
@@ -55,7 +55,7 @@ impl Interface {
         mtu: u16,
         own: &OwnAddresses,
         offload: TunOffload,
-        mut journal: Journal,
+        system: &mut System,
     ) -> Result<(Self, Tun), NoInterface> {
         let odd = |error: &dyn std::fmt::Display| NoInterface::new(name, error, "see the log of the kernel");
         let network = Network::open().map_err(|error| odd(&error))?;
@@ -63,12 +63,13 @@ impl Interface {
         if network.index_of(name).await.map_err(|error| odd(&error))?.is_some() {
             return Err(NoInterface::new(name, "it exists already", TAKEN));
         }
-        journal.note(Change::Link { name: name.to_owned() }).map_err(|error| odd(&error))?;
+        let noted = Change::Link { name: name.to_owned() };
+        system.note(noted.clone()).map_err(|error| odd(&error))?;
         let tun = match Tun::open(&TunConfig { name: name.to_owned(), offload }) {
             Ok(tun) => tun,
             Err(error) => {
-                // Nothing was made, so nothing is to be undone; what stays in the journal is dealt with at the next start.
-                let _ = journal.undo_all(&mut Undone);
+                // Nothing was made, so nothing is to be undone.
+                system.strike(&noted);
                 let hint = if error.kind() == io::ErrorKind::NotFound {
                     "load the driver: modprobe tun"
                 } else if error.kind() == io::ErrorKind::PermissionDenied {
@@ -92,7 +93,7 @@ impl Interface {
             tracing::debug!(%error, "the kernel keeps its own limit");
         }
         let (name, partial_checksums) = (name.to_owned(), tun.merge_rule().is_some());
-        let interface = Self { network, index, name, mtu, routes: BTreeSet::new(), journal, partial_checksums };
+        let interface = Self { network, index, name, mtu, routes: BTreeSet::new(), partial_checksums };
         for address in own.all() {
             interface.add_address(address).await.map_err(|error| odd(&error))?;
         }
@@ -103,6 +104,11 @@ impl Interface {
     pub async fn is_there(&self) -> bool {
         // A kernel that does not tell is no reason to make it anew.
         self.network.index_of(&self.name).await.map_or(true, |index| index == Some(self.index))
+    }
+
+    /// Its index.
+    pub const fn index(&self) -> u32 {
+        self.index
     }
 
     /// Whether the device completes partial checksums (capability `CSUM_PARTIAL`).
@@ -118,7 +124,7 @@ impl Interface {
     }
 
     /// Below 1280 bytes there is no IPv6 (RFC 8200, section 5).
-    const fn carries(&self, address: IpAddr) -> bool {
+    pub const fn carries(&self, address: IpAddr) -> bool {
         address.is_ipv4() || self.mtu >= 1280
     }
 
@@ -142,7 +148,7 @@ impl Interface {
         Ok(())
     }
 
-    /// Routes these prefixes to the interface, and no others.
+    /// Routes these prefixes to the interface, and no others; the whole world is left to an exit, whoever it belongs to.
     ///
     /// # Errors
     /// The system's refusal; the routes before it are set.
@@ -153,7 +159,7 @@ impl Interface {
             self.routes.remove(&prefix);
         }
         for prefix in wanted {
-            if !self.routes.contains(&prefix) && self.carries(prefix.addr()) {
+            if prefix.prefix_len() > 0 && !self.routes.contains(&prefix) && self.carries(prefix.addr()) {
                 self.network.add_route(self.index, prefix).await?;
                 self.routes.insert(prefix);
             }
@@ -162,10 +168,10 @@ impl Interface {
     }
 
     /// The interface went with its last handle; the journal is brought up to date.
-    pub async fn close(mut self) {
+    pub async fn close(self, system: &mut System) {
         // What fails here is in the journal and dealt with at the next start.
         if self.network.remove_link(&self.name).await.is_ok() {
-            let _ = self.journal.undo_all(&mut Undone);
+            system.strike(&Change::Link { name: self.name });
         }
     }
 }
@@ -189,13 +195,14 @@ impl Supervisor {
             self.feed(slot, Input::ParamsChanged(params)).await;
         }
         self.renew_router().await;
+        self.exit.look_again();
     }
 
     async fn try_to_open_interface(&mut self) -> Result<(), (anyhow::Error, &'static str)> {
         const DESCRIPTORS: &str = "give the daemon more descriptors and threads";
-        let journal = self.state.journal().map_err(|error| (error, "mend the state folder"))?;
         let offload = if self.config.linux.tun_offload { TunOffload::Probe } else { TunOffload::Off };
-        let opened = Interface::open(&self.config.interface, self.config.mtu, &self.own, offload, journal).await;
+        let (name, mtu) = (&self.config.interface, self.config.mtu);
+        let opened = Interface::open(name, mtu, &self.own, offload, &mut self.system).await;
         let (interface, tun) = opened.map_err(|error| {
             let hint = error.hint;
             (error.into(), hint)
@@ -218,35 +225,5 @@ impl Supervisor {
             tracing::error!(%error, "the packet loops cannot go on");
         }
         self.open_interface().await;
-    }
-}
-
-/// Undoes what an earlier run left, for the next start and for `cryprqd --cleanup`.
-///
-/// # Errors
-/// What could not be undone; it stays in the journal.
-pub async fn undo(mut journal: Journal) -> anyhow::Result<()> {
-    if journal.changes().is_empty() {
-        return Ok(());
-    }
-    let network = Network::open()?;
-    for change in journal.changes() {
-        match change {
-            Change::Link { name } => network.remove_link(name).await?,
-            Change::Socket { path } => match std::fs::remove_file(path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
-                Ok(()) | Err(_) => {}
-            },
-        }
-    }
-    Ok(journal.undo_all(&mut Undone)?)
-}
-
-/// For changes that were undone already: undoing links is asynchronous, and the journal is not.
-struct Undone;
-
-impl Undo for Undone {
-    fn undo(&mut self, _change: &Change) -> io::Result<()> {
-        Ok(())
     }
 }

@@ -4,7 +4,9 @@
 mod addresses;
 mod calls;
 mod candidates;
+mod exit;
 mod extension;
+mod gateway;
 mod health;
 mod interface;
 mod listening;
@@ -20,13 +22,14 @@ mod reached;
 mod relays;
 mod reload;
 mod revision;
+mod settings;
 mod status;
 mod surroundings;
-mod tunnel_settings;
 mod wall_clock;
 
-pub use interface::{Interface, NoInterface, undo};
+pub use interface::{Interface, NoInterface};
 pub use peers::Origin;
+pub use settings::{Scene, tunnel_settings};
 pub use surroundings::{Environment, Surroundings};
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -59,12 +62,14 @@ use crate::ipc::{Authority, Call};
 use crate::logging::LogLevel;
 use crate::service::Watchdog;
 use crate::state_dir::{StateDir, StateError};
+use crate::system::{Step, System};
+use exit::Exit;
+use gateway::Gateway;
 use health::{Fault, Health, News};
 use pairing::Pairing;
 use peer::Peer;
 use pings::Pings;
 use reached::Reached;
-use tunnel_settings::tunnel_settings;
 use wall_clock::WallClock;
 
 /// The longest time between two looks at the clock: tokio's timers stand still while the machine sleeps, keys do not.
@@ -108,6 +113,8 @@ pub struct Parts {
     pub log: LogLevel,
     /// The door of the extension, where inner packets come from one.
     pub extensions: Option<Extensions>,
+    /// Called around each change of the system.
+    pub step: Step,
 }
 
 /// Whether another daemon is to be expected after this one.
@@ -157,7 +164,10 @@ pub struct Supervisor {
     state: StateDir,
     net: Net,
     plane: Plane,
+    system: System,
     interface: Option<Interface>,
+    exit: Exit,
+    gateway: Gateway,
     surroundings: Surroundings,
     network: Option<Network>,
     changes: Option<Changes>,
@@ -201,6 +211,8 @@ impl Supervisor {
         let mut health = Health::default();
         let wishes = state.wishes().or_else(|error| usable(&mut health, "wishes.toml", error))?;
         let addresses = state.addresses().or_else(|error| usable(&mut health, "addresses.toml", error))?;
+        let exit = state.exit_wish().or_else(|error| usable(&mut health, "wishes.toml", error))?;
+        let system = System::new(state.journal()?, parts.step);
         let pairing = Pairing::new(identity.public(), state.tickets(identity.public())?);
         let mut supervisor = Self {
             config,
@@ -213,7 +225,10 @@ impl Supervisor {
             state,
             net,
             plane,
+            system,
             interface: None,
+            exit: Exit::wish(exit),
+            gateway: Gateway::default(),
             surroundings: parts.surroundings,
             network,
             changes,
@@ -262,6 +277,7 @@ impl Supervisor {
         for (slot, want) in slots {
             supervisor.set_wanted(slot, want).await;
         }
+        supervisor.announce_forwarding().await;
         supervisor.heal_pairings().await;
         Ok(supervisor)
     }
@@ -286,15 +302,19 @@ impl Supervisor {
         let peers = || self.peers.iter().filter(|(slot, _)| !except.contains(slot));
         for (slot, peer) in peers() {
             router.add_peer(*slot, &peer.config.allowed_ips)?;
+            if peer.config.forward {
+                router.forward(*slot);
+            }
         }
+        self.route_to_exit(&mut router, except);
         let prefixes = peers().flat_map(|(_, peer)| &peer.config.allowed_ips);
         let prefixes: BTreeSet<_> = prefixes.map(ipnet::IpNet::trunc).collect();
         self.plane.set_router(Arc::new(router));
-        self.push_settings(tunnel_settings(self.own.all(), prefixes.iter().copied(), self.config.mtu));
+        self.push_settings(self.tunnel_settings(prefixes.clone()));
         if let Some(interface) = &mut self.interface {
             interface.set_routes(prefixes).await?;
         }
-        Ok(())
+        self.sync_gateway(except).await
     }
 
     /// [`Self::set_router`] after something else than the peers changed, when nobody is there to be told a failure.
@@ -339,8 +359,12 @@ impl Supervisor {
                 () = tokio::time::sleep(pause) => {}
             }
             busy = self.drain(&reports).await;
+            self.follow_exit_if_stale().await;
+            self.announce_forwarding().await;
             self.expire().await;
         };
+        // Whatever time that takes: the host's routes, resolvers and packet filter are worth it.
+        self.restore().await;
         if tokio::time::timeout(FAREWELL, self.stop(ending)).await.is_err() {
             tracing::warn!("not everything could be undone in time: the next start does the rest");
         }
@@ -417,6 +441,17 @@ impl Supervisor {
             if self.health.has(Fault::NoTun) {
                 self.open_interface().await;
             }
+            self.look_at_uplinks().await;
+            self.exit.look_again();
+        }
+    }
+
+    /// Undoes what was done for an exit or as one.
+    async fn restore(&mut self) {
+        for result in [self.release_exit().await, self.close_gateway().await] {
+            if let Err(error) = result {
+                tracing::warn!(%error, "not everything could be undone: the next start, or cryprqd --cleanup, does the rest");
+            }
         }
     }
 
@@ -433,7 +468,7 @@ impl Supervisor {
         let _ = tokio::time::timeout(GOODBYE, self.net.farewell()).await;
         drop(self.plane);
         if let Some(interface) = self.interface {
-            interface.close().await;
+            interface.close(&mut self.system).await;
         }
     }
 }

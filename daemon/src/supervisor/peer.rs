@@ -9,7 +9,7 @@ use net::address::relay_of;
 use net::plane::PeerStats;
 use net::swarm::{DialFailure, NetEvent};
 use net::{Multiaddr, peer_id};
-use node::handshake::{HandshakeError, RejectCode};
+use node::handshake::{HandshakeError, RejectCode, Tlv};
 use node::path::{Input as PathInput, Paths};
 use node::peer_key::PeerKey;
 use node::router::PeerSlot;
@@ -48,6 +48,8 @@ pub(super) struct Peer {
     pub(super) not_punched: Option<String>,
     pub(super) rates: Rates,
     pub(super) chain_resets: u64,
+    /// The extensions that it is told.
+    pub(super) told: Vec<Tlv>,
 }
 
 impl Peer {
@@ -220,6 +222,7 @@ impl Supervisor {
             TunnelEvent::Rotated { role, cipher, .. } => {
                 tracing::info!(peer = number, ?role, cipher = cipher.name(), "new keys");
                 self.health.clear(Fault::PeerRefused, &peer_id::format(peer.config.key));
+                self.exit.look_again();
             }
             TunnelEvent::ChainReset(ChainStart::First) => tracing::debug!(peer = number, "first keys"),
             TunnelEvent::ChainReset(ChainStart::PeerLost) => {

@@ -33,6 +33,7 @@ pub(super) struct PeerFields<'a> {
     pub(super) psk: Option<&'a SecretText>,
     pub(super) require_chain: Option<bool>,
     pub(super) up: Option<bool>,
+    pub(super) forward: Option<bool>,
 }
 
 pub(super) fn bad_request(field: &str, error: String) -> ErrorBody {
@@ -68,6 +69,8 @@ impl PeerFields<'_> {
             config.require_chain = if required { ChainRule::Required } else { ChainRule::Optional };
         }
         config.up = self.up.unwrap_or(config.up);
+        config.forward = self.forward.unwrap_or(config.forward);
+        config.check_forward().map_err(|error| bad_request("forward", error))?;
         Ok(config)
     }
 }

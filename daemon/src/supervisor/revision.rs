@@ -217,6 +217,7 @@ impl Supervisor {
             not_punched: None,
             rates: Rates::new(boottime()),
             chain_resets: 0,
+            told: Vec::new(),
         };
         self.peers.insert(slot, peer);
         self.renew_deadline(slot);
@@ -237,6 +238,8 @@ impl Supervisor {
         self.plane.remove_peer(slot);
         self.pings.end(slot);
         self.reached.forget(key);
+        // What cannot be undone is in the journal.
+        let _ = self.end_exit(&[key]).await;
         self.absolve(key);
     }
 
@@ -268,7 +271,7 @@ impl Supervisor {
     /// Writes `wishes.toml`.
     pub(super) fn save_wishes(&mut self) -> Result<(), StateError> {
         let wishes = self.peers.values().filter_map(|peer| Some((peer.config.key, peer.wish?)));
-        let result = self.state.set_wishes(&wishes.collect::<Wishes>());
+        let result = self.state.set_wishes(&wishes.collect::<Wishes>(), self.exit.chosen());
         self.saved("wishes.toml", result)
     }
 

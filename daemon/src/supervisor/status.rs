@@ -28,6 +28,7 @@ impl Supervisor {
             listen: self.listening.iter().map(ToString::to_string).collect(),
             health: self.health.items(),
             drops: named(self.plane.drops()),
+            exit: self.exit_status(),
             peers: self.peers.values().map(|peer| self.peer_status(peer)).collect(),
         }
     }

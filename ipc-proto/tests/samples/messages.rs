@@ -1,11 +1,12 @@
 //! Requests, replies and events.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use cryprq_ipc_proto::frame::Frame;
 use cryprq_ipc_proto::message::{
-    Addresses, Event, EventBody, HealthItem, InviteStatus, Netcheck, Obstacle, OuterAddress, PathStatus, PeerStatus,
-    RelayStatus, Reply, Request, Status, StatusChange,
+    Addresses, Event, EventBody, ExitStatus, HealthItem, InviteStatus, Netcheck, Obstacle, OuterAddress, PathStatus,
+    PeerStatus, RelayStatus, Reply, Request, Status, StatusChange,
 };
 use cryprq_ipc_proto::secret::SecretText;
 use serde_json::to_value;
@@ -15,7 +16,7 @@ use super::{Sample, sample};
 const PEER: &str = "12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN";
 
 pub(super) fn up() -> Frame<'static> {
-    Frame::Request(Request::Up { peer: Some("gateway".into()) })
+    Frame::Request(Request::Up { peer: Some("gateway".into()), exit: None })
 }
 
 pub(super) fn requests() -> Vec<Sample> {
@@ -29,6 +30,7 @@ pub(super) fn requests() -> Vec<Sample> {
         psk: Some(secret("00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff")),
         require_chain: true,
         up: false,
+        forward: true,
     };
     let add_least = Request::PeerAdd {
         peer: PEER.into(),
@@ -38,6 +40,7 @@ pub(super) fn requests() -> Vec<Sample> {
         psk: None,
         require_chain: false,
         up: true,
+        forward: false,
     };
     let set = Request::PeerSet {
         peer: peer(),
@@ -47,6 +50,7 @@ pub(super) fn requests() -> Vec<Sample> {
         psk: Some(secret("none")),
         require_chain: Some(false),
         up: Some(true),
+        forward: Some(true),
     };
     let set_least = Request::PeerSet {
         peer: peer(),
@@ -56,6 +60,7 @@ pub(super) fn requests() -> Vec<Sample> {
         psk: None,
         require_chain: None,
         up: None,
+        forward: None,
     };
     let all = [
         ("", Request::Hello {}),
@@ -65,8 +70,9 @@ pub(super) fn requests() -> Vec<Sample> {
         ("", Request::Watch {}),
         ("", Request::Ping { peer: peer() }),
         ("", Request::Metrics {}),
-        ("", Request::Up { peer: None }),
-        ("_one", Request::Up { peer: Some(peer()) }),
+        ("", Request::Up { peer: None, exit: None }),
+        ("_one", Request::Up { peer: Some(peer()), exit: None }),
+        ("_exit", Request::Up { peer: None, exit: Some(peer()) }),
         ("", Request::Down { peer: None }),
         ("_one", Request::Down { peer: Some(peer()) }),
         ("", Request::Rotate { peer: None }),
@@ -189,6 +195,15 @@ fn status() -> Status {
             hint: Some("choose another port".into()),
         }],
         drops: counts(&[("frame_forged", 4), ("out_no_peer", 7)]),
+        exit: Some(ExitStatus {
+            peer: PEER.into(),
+            name: "gateway".into(),
+            state: "active".into(),
+            ipv4: true,
+            ipv6: false,
+            dns: vec![IpAddr::from([10, 86, 0, 1]), "fd63:7279:7072::1".parse().expect("well written")],
+            outside: vec!["what this host's own routes lead elsewhere".into()],
+        }),
         peers: vec![connected(), idle("12D3KooWSecond", "second")],
     }
 }
@@ -205,6 +220,7 @@ fn later() -> Status {
         name: "laptop".into(),
         health: Vec::new(),
         drops: counts(&[("frame_forged", 5)]),
+        exit: None,
         peers: vec![lost, idle("12D3KooWThird", "third")],
         ..status()
     }

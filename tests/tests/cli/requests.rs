@@ -49,7 +49,7 @@ fn a_peer_is_added_as_it_was_typed() -> Result<()> {
     std::fs::write(&psk_file, "00112233\n")?;
     let (address, psk_file) = ("/dns4/gw.example.org/udp/41820/quic-v1", psk_file.to_str().context("UTF-8")?);
     let words = ["peers", "add", ID, "--name", "gateway", "--address", address, "--address", "/ip4/192.0.2.2/tcp/1"];
-    let more = ["--allowed-ip", "10.86.0.1/32", "--psk-file", psk_file, "--require-chain", "--down"];
+    let more = ["--allowed-ip", "10.86.0.1/32", "--psk-file", psk_file, "--require-chain", "--down", "--forward"];
     let expected = Request::PeerAdd {
         peer: ID.into(),
         name: Some("gateway".into()),
@@ -58,6 +58,7 @@ fn a_peer_is_added_as_it_was_typed() -> Result<()> {
         psk: Some(SecretText::new("00112233".into())),
         require_chain: true,
         up: false,
+        forward: true,
     };
     assert_eq!(asked(&[&words[..], &more[..]].concat())?, [expected]);
     Ok(())
@@ -73,9 +74,10 @@ fn a_peer_that_is_set_keeps_what_was_not_typed() -> Result<()> {
         psk: None,
         require_chain: None,
         up: None,
+        forward: None,
     };
     let address = "/ip4/192.0.2.2/tcp/1";
-    let cases: [(&[&str], &str, Value); 9] = [
+    let cases: [(&[&str], &str, Value); 11] = [
         (&["--name", "gw"], "name", json!("gw")),
         (&["--address", address], "addresses", json!([address])),
         (&["--no-addresses"], "addresses", json!([])),
@@ -85,6 +87,8 @@ fn a_peer_that_is_set_keeps_what_was_not_typed() -> Result<()> {
         (&["--no-require-chain"], "require_chain", json!(false)),
         (&["--up"], "up", json!(true)),
         (&["--down"], "up", json!(false)),
+        (&["--forward"], "forward", json!(true)),
+        (&["--no-forward"], "forward", json!(false)),
     ];
     for (words, field, value) in cases {
         let mut expected = serde_json::to_value(&nothing)?;
@@ -93,6 +97,16 @@ fn a_peer_that_is_set_keeps_what_was_not_typed() -> Result<()> {
         assert_eq!(serde_json::to_value(requests)?, json!([expected]), "{words:?}");
     }
     assert_eq!(asked(&["peers", "set", ID])?, [], "there is nothing to set");
+    Ok(())
+}
+
+#[test]
+fn an_exit_is_asked_for_as_it_was_typed() -> Result<()> {
+    let up =
+        |peer: Option<&str>, exit: Option<&str>| Request::Up { peer: peer.map(Into::into), exit: exit.map(Into::into) };
+    assert_eq!(asked(&["up", "--exit", "gateway"])?, [up(None, Some("gateway"))]);
+    assert_eq!(asked(&["up", "phone", "--exit", "gateway"])?, [up(Some("phone"), Some("gateway"))]);
+    assert_eq!(asked(&["up", "phone"])?, [up(Some("phone"), None)]);
     Ok(())
 }
 

@@ -63,6 +63,9 @@ struct Add {
     /// Do not connect it, now or at a start, before 'cryprq up'.
     #[arg(long)]
     down: bool,
+    /// Let it send to other networks through this host: 'cryprq up --exit' on its side.
+    #[arg(long)]
+    forward: bool,
 }
 
 /// Change a peer of the state folder; what is not given stays.
@@ -104,6 +107,12 @@ struct Set {
     /// Do not connect it at a start.
     #[arg(long, conflicts_with = "up", group = "change")]
     down: bool,
+    /// Let it send to other networks through this host: 'cryprq up --exit' on its side.
+    #[arg(long, group = "change")]
+    forward: bool,
+    /// Let it reach this host only.
+    #[arg(long, conflicts_with = "forward", group = "change")]
+    no_forward: bool,
 }
 
 impl Peers {
@@ -153,6 +162,7 @@ impl Add {
             psk: self.psk_file.as_deref().map(read_psk).transpose()?,
             require_chain: self.require_chain,
             up: !self.down,
+            forward: self.forward,
         })
     }
 }
@@ -171,6 +181,7 @@ impl Set {
             psk,
             require_chain: either(self.require_chain, self.no_require_chain),
             up: either(self.up, self.down),
+            forward: either(self.forward, self.no_forward),
         })
     }
 }

@@ -39,6 +39,7 @@ pub(crate) fn status() -> Status {
             hint: Some("sudo groupadd --system cryprq, then restart the daemon".into()),
         }],
         drops: BTreeMap::from([("no_owner".into(), 3)]),
+        exit: None,
         peers: vec![gateway(), phone()],
     }
 }

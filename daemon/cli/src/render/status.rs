@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use cryprq_ipc_proto::message::Status;
+use cryprq_ipc_proto::message::{ExitStatus, Status};
 
 use super::sheet::Sheet;
 use super::units::moment;
@@ -41,10 +41,31 @@ fn host(sheet: &mut Sheet<'_>, status: &Status) -> io::Result<()> {
     if !status.listen.is_empty() {
         sheet.field("listening", &status.listen.join(" "))?;
     }
+    if let Some(exit) = &status.exit {
+        sheet.field("exit", &route(exit))?;
+        if exit.state == ACTIVE {
+            sheet.field("outside", &exit.outside.join("; "))?;
+        }
+    }
     if let Some(drops) = super::peers::counts(&status.drops) {
         sheet.field("dropped", &drops)?;
     }
     status.health.iter().try_for_each(|item| sheet.warning(ODD, &item.text, item.hint.as_deref()))
+}
+
+/// The state of an exit that all traffic goes through.
+const ACTIVE: &str = "active";
+
+/// What goes where.
+fn route(exit: &ExitStatus) -> String {
+    if exit.state != ACTIVE {
+        return format!("{}, once it is connected; until then this host's own routes", exit.name);
+    }
+    let refused = [("IPv4", exit.ipv4), ("IPv6", exit.ipv6)].into_iter().filter(|(_, forwarded)| !forwarded);
+    let refused: String = refused.map(|(family, _)| format!(", {family} refused")).collect();
+    let dns: Vec<_> = exit.dns.iter().map(ToString::to_string).collect();
+    let dns = if dns.is_empty() { String::new() } else { format!(", names by {}", dns.join(" ")) };
+    format!("{}{refused}{dns}", exit.name)
 }
 
 #[cfg(test)]
@@ -97,6 +118,32 @@ phone  ● connecting
         let listening = "\n  listening  /ip4/0.0.0.0/udp/41820/quic-v1\n             /ip4/0.0.0.0/tcp/41820\n";
         assert!(text.contains(listening), "{text}");
         assert!(text.contains("\n  ! the group 'cryprq' does not exist: only\n    root may use"), "{text}");
+    }
+
+    #[test]
+    fn an_exit_says_what_goes_through_it_and_what_does_not() {
+        let mut through = example::status();
+        let shown = |status: &Status| {
+            let text = example::plain(|out| super::status(out, example::WIDE, status));
+            text.lines()
+                .filter(|line| line.contains("exit ") || line.contains("outside "))
+                .collect::<Vec<_>>()
+                .join("\n")
+        };
+        through.exit = Some(ExitStatus {
+            peer: "12D3KooWGateway".into(),
+            name: "gateway".into(),
+            state: "active".into(),
+            ipv4: true,
+            ipv6: false,
+            dns: vec![[10, 86, 0, 1].into()],
+            outside: vec!["the LAN".into(), "the tunnel's own packets".into()],
+        });
+        let active =
+            "  exit       gateway, IPv6 refused, names by 10.86.0.1\n  outside    the LAN; the tunnel's own packets";
+        assert_eq!(shown(&through), active);
+        through.exit.as_mut().unwrap().state = "waiting".into();
+        assert_eq!(shown(&through), "  exit       gateway, once it is connected; until then this host's own routes");
     }
 
     #[test]

@@ -20,11 +20,11 @@ const QUEUE_LENGTH: u32 = 500;
 #[derive(Clone, Debug)]
 pub struct Network(Handle);
 
-fn failed(what: impl Into<String>) -> impl FnOnce(rtnetlink::Error) -> NetworkError {
+pub(super) fn failed(what: impl Into<String>) -> impl FnOnce(rtnetlink::Error) -> NetworkError {
     move |error| NetworkError { what: what.into(), error: error.to_string() }
 }
 
-fn is(error: &rtnetlink::Error, errno: i32) -> bool {
+pub(super) fn is(error: &rtnetlink::Error, errno: i32) -> bool {
     matches!(error, rtnetlink::Error::NetlinkError(message) if message.raw_code() == -errno)
 }
 
@@ -37,6 +37,10 @@ impl Network {
         let (connection, handle, _) = rtnetlink::new_connection()?;
         tokio::spawn(connection);
         Ok(Self(handle))
+    }
+
+    pub(super) const fn handle(&self) -> &Handle {
+        &self.0
     }
 
     /// The index of an interface, if there is one of that name.

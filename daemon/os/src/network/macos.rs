@@ -19,6 +19,10 @@ impl Network {
         Err(io::Error::new(io::ErrorKind::Unsupported, "on macOS the extension's settings carry addresses and routes"))
     }
 
+    pub(super) const fn nothing(&self) -> &std::convert::Infallible {
+        &self.0
+    }
+
     /// The index of an interface.
     ///
     /// # Errors

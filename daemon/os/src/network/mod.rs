@@ -4,6 +4,7 @@
 mod linux;
 #[cfg(target_os = "macos")]
 mod macos;
+pub mod policy;
 
 #[cfg(target_os = "linux")]
 pub use linux::{Changes, Network};

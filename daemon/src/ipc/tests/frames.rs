@@ -38,7 +38,7 @@ async fn refused_as(daemon: &Daemon, bytes: &[u8]) -> (ErrorCode, Option<Side>) 
 async fn after_the_hello_every_verb_is_answered_with_its_own_id() {
     let daemon = Daemon::start();
     let mut bytes = hello(Role::Cli);
-    bytes.extend(request(7, Request::Up { peer: None }));
+    bytes.extend(request(7, Request::Up { peer: None, exit: None }));
     bytes.extend(request(9, Request::Status {}));
     bytes.extend(request(8, Request::Reload {}));
     bytes.extend(request(6, Request::Config {}));
@@ -93,7 +93,7 @@ async fn attack_08_the_wrong_first_frame_is_refused_with_its_reason() {
 #[tokio::test]
 async fn attack_08_a_frame_that_is_none_ends_the_connection_after_the_reason() {
     let daemon = Daemon::start();
-    let up = request(4, Request::Up { peer: Some("x".into()) });
+    let up = request(4, Request::Up { peer: Some("x".into()), exit: None });
     let changed = |at: usize, to: u8| {
         let mut bytes = up.clone();
         bytes[at] = to;

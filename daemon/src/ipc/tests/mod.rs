@@ -122,6 +122,7 @@ fn status() -> Status {
         listen: Vec::new(),
         health: Vec::new(),
         drops: BTreeMap::new(),
+        exit: None,
         peers: Vec::new(),
     }
 }

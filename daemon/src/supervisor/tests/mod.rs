@@ -128,6 +128,7 @@ async fn daemon_with(folder: &Path, config: &str, host: Oddities) -> anyhow::Res
         group: host.group,
         log: logging::start("warn"),
         extensions: None,
+        step: Arc::new(|| {}),
     };
     Ok(Daemon { supervisor: Supervisor::start(parts).await?, secrets, store_full, _events: events })
 }

@@ -141,6 +141,22 @@ impl Daemon {
         self
     }
 
+    /// Another program for the next start, which has to stand beside the first.
+    pub fn set_program(&mut self, program: &str) {
+        self.program.set_file_name(program);
+    }
+
+    /// A variable in its environment from the next start on.
+    pub fn set_env(&mut self, name: &'static str, value: impl Into<OsString>) {
+        self.environment.retain(|(set, _)| *set != name);
+        self.environment.push((name, value.into()));
+    }
+
+    /// Whether it was started and did not end.
+    pub fn is_running(&mut self) -> bool {
+        self.process.as_mut().is_some_and(|process| process.ended().is_none())
+    }
+
     /// The same daemon with a variable in its environment.
     #[must_use]
     pub fn env(mut self, name: &'static str, value: impl Into<OsString>) -> Self {
@@ -188,7 +204,14 @@ impl Daemon {
             File::options().append(true).create(true).open(log)
         })?);
         self.process = Some(Process::start(&self.host, command)?);
-        until("the daemon answers", || self.ask("hello").is_ok()).with_context(|| self.log())
+        let mut ended = false;
+        let answered = until("the daemon answers", || {
+            ended = !self.is_running();
+            ended || self.ask("hello").is_ok()
+        });
+        answered
+            .and_then(|()| if ended { anyhow::bail!("the daemon ended") } else { Ok(()) })
+            .with_context(|| self.log())
     }
 
     fn command(&self) -> Command {

@@ -1,0 +1,7 @@
+//! All traffic of a host goes through a peer, and comes back to the host's own way when it is not to any more.
+
+mod bad_input;
+mod crash;
+mod scene;
+mod traffic;
+mod undone;

@@ -1,0 +1,192 @@
+//! Three hosts on one network: a client, a gateway, and one that plays the internet and is the router of both.
+
+use std::io::Write;
+use std::net::{IpAddr, SocketAddr};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use cryprq_tests::lab::{Daemon, Host, Identity, Mirror, Peering, Process, programs, switch, until};
+
+/// Addresses of the internet that are on no link.
+pub(super) const FAR: [&str; 2] = ["198.51.100.1", "2001:db8:99::1"];
+/// Where the gateway is on the outer network.
+pub(super) const GATEWAY: [&str; 2] = ["192.0.2.2", "2001:db8::2"];
+const QUIC: &str = "/ip4/192.0.2.2/udp/41820/quic-v1";
+pub(super) const TCP: &str = "/ip4/192.0.2.2/tcp/41820";
+pub(super) const PORT: u16 = 8080;
+/// The neighbour of both.
+pub(super) const LAN: &str = "192.0.2.3";
+/// A name that only the gateway's resolver knows.
+pub(super) const NAME: &str = "far.example";
+/// The client's resolver before there is an exit: nobody is there.
+pub(super) const DEAD: &str = "nameserver 192.0.2.66\nsearch lan.example\n";
+
+/// The hosts with their daemons; none runs yet.
+pub(super) struct Scene {
+    pub(super) client: Daemon,
+    pub(super) gateway: Daemon,
+    pub(super) host_client: Host,
+    pub(super) host_gateway: Host,
+    pub(super) internet: Host,
+    _mirrors: Vec<Mirror>,
+    _resolver: Process,
+    _switch: Host,
+    _folder: tempfile::TempDir,
+}
+
+impl Scene {
+    /// `None` with a line that says what this machine lacks.
+    pub(super) fn new() -> Result<Option<Self>> {
+        Self::dialling(&[QUIC])
+    }
+
+    pub(super) fn dialling(addresses: &[&str]) -> Result<Option<Self>> {
+        for program in ["ip", "nft", "dnsmasq", "curl", "iperf3"] {
+            if which(program).is_none() {
+                println!("skipped: exit nodes: this machine has no {program}");
+                return Ok(None);
+            }
+        }
+        let Some(hosts) = hosts()? else { return Ok(None) };
+        let [host_client, host_gateway, internet] = &hosts;
+        let switch = switch(&[host_client, host_gateway, internet])?;
+        for host in [host_client, host_gateway] {
+            sh(host, "ip route add default via 192.0.2.3 && ip -6 route add default via 2001:db8::3")?;
+        }
+        sh(internet, "ip address add 198.51.100.1/32 dev lo && ip -6 address add 2001:db8:99::1/128 dev lo nodad")?;
+        resolv_conf(host_client, DEAD)?;
+        resolv_conf(host_gateway, "nameserver 198.51.100.1\n")?;
+        let mirrors = FAR
+            .iter()
+            .chain([&LAN])
+            .map(|ip| Mirror::start(internet, SocketAddr::new(ip.parse()?, PORT)).map_err(Into::into));
+        let mirrors = mirrors.collect::<Result<_>>()?;
+        let mut dnsmasq = Command::new("dnsmasq");
+        dnsmasq.args(["--keep-in-foreground", "--no-resolv", "--no-hosts", "--conf-file=/dev/null", "--user=root"]);
+        dnsmasq.args(["--pid-file=", "--bind-interfaces", "--listen-address=198.51.100.1"]);
+        dnsmasq.args(FAR.map(|ip| format!("--address=/{NAME}/{ip}")));
+        dnsmasq.stderr(Stdio::null());
+        let resolver = Process::start(internet, dnsmasq)?;
+        let folder = tempfile::tempdir()?;
+        let (id_client, id_gateway) = (Identity::new(1)?, Identity::new(2)?);
+        let gateway = Peering { peer: &id_gateway, name: "gateway", addresses };
+        let client = Daemon::new(host_client, folder.path().join("client"), &id_client, &[gateway])?;
+        let peer = Peering { peer: &id_client, name: "client", addresses: &[] };
+        let gateway = Daemon::new(host_gateway, folder.path().join("gateway"), &id_gateway, &[peer])?;
+        gateway.configure("forward = true\n")?;
+        let [host_client, host_gateway, internet] = hosts;
+        Ok(Some(Self {
+            client,
+            gateway,
+            host_client,
+            host_gateway,
+            internet,
+            _mirrors: mirrors,
+            _resolver: resolver,
+            _switch: switch,
+            _folder: folder,
+        }))
+    }
+
+    /// Both daemons run and are connected.
+    pub(super) fn connect(&mut self) -> Result<()> {
+        self.gateway.start()?;
+        self.client.start()?;
+        self.client.wait_connected()
+    }
+
+    /// The client's traffic goes through the gateway.
+    pub(super) fn exit(&mut self) -> Result<()> {
+        self.connect()?;
+        self.exit_chosen()
+    }
+
+    /// The same once both are connected.
+    pub(super) fn exit_chosen(&self) -> Result<()> {
+        self.client.cli(&["up", "--exit", "gateway"], "")?;
+        self.wait_active()
+    }
+
+    pub(super) fn wait_active(&self) -> Result<()> {
+        until("all traffic leads to the exit", || {
+            self.client.ask("status").is_ok_and(|status| {
+                let exit = &status["exit"];
+                exit["state"] == "active" && exit["ipv4"] == true && exit["ipv6"] == true
+            })
+        })
+        .with_context(|| self.logs())
+    }
+
+    /// Whom the internet sees when the client asks at an address or a name.
+    pub(super) fn seen(&self, whom: &str, family: &str) -> Result<IpAddr> {
+        let whom = if whom.contains(':') { format!("[{whom}]") } else { whom.to_owned() };
+        let url = format!("http://{whom}:{PORT}/");
+        let told = run(&self.host_client, "curl", &["-sS", "--max-time", "15", family, &url]);
+        told.with_context(|| self.logs())?.parse().context("the mirror tells an address")
+    }
+
+    pub(super) fn logs(&self) -> String {
+        format!("client:\n{}\ngateway:\n{}", self.client.log(), self.gateway.log())
+    }
+}
+
+/// Three hosts whose `/etc` is their own.
+fn hosts() -> Result<Option<[Host; 3]>> {
+    let programs = programs()?;
+    let make = |name| Host::named(name, &programs).and_then(|host| host.cover("/etc").map(|()| host));
+    match ["client", "gateway", "internet"].into_iter().map(make).collect::<Result<Vec<_>>>() {
+        Ok(hosts) => Ok(hosts.try_into().ok()),
+        Err(error) => {
+            println!("skipped: exit nodes: {error:#}");
+            Ok(None)
+        }
+    }
+}
+
+fn which(program: &str) -> Option<std::path::PathBuf> {
+    let folders = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+    folders.iter().map(|folder| std::path::Path::new(folder).join(program)).find(|path| path.is_file())
+}
+
+/// Runs a program on a host; gives what it prints.
+pub(super) fn run(host: &Host, program: &str, arguments: &[&str]) -> Result<String> {
+    let mut command = Command::new(which(program).with_context(|| format!("no {program}"))?);
+    command.args(arguments);
+    let output = host.output(command)?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{program} {}: {}", arguments.join(" "), said.trim_end());
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+pub(super) fn sh(host: &Host, script: &str) -> Result<String> {
+    run(host, "sh", &["-c", script])
+}
+
+/// Writes a host's own `/etc/resolv.conf` in the place of what is there.
+pub(super) fn resolv_conf(host: &Host, text: &'static str) -> Result<()> {
+    host.run(move || {
+        let _ = std::fs::remove_file("/etc/resolv.conf");
+        Ok(std::fs::File::create("/etc/resolv.conf")?.write_all(text.as_bytes())?)
+    })
+}
+
+/// Everything that a daemon may change on a host: rules, routes, packet filter, settings, resolvers.
+pub(super) fn state(host: &Host) -> Result<Vec<String>> {
+    let told = sh(
+        host,
+        "ip rule; ip -6 rule; ip route show table all; ip -6 route show table all; ip -brief link; nft list ruleset; \
+         grep -r '' /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv4/conf/*/forwarding \
+         /proc/sys/net/ipv4/conf/*/accept_redirects /proc/sys/net/ipv6/conf/*/forwarding \
+         /proc/sys/net/ipv6/conf/*/accept_ra; ls -l --time-style=+ /etc/resolv.conf*; grep -r '' /etc/resolv.conf* || true",
+    )?;
+    // Link-local addresses come and go in the kernel's own time.
+    Ok(told.lines().filter(|line| !line.contains("fe80::")).map(|line| line.trim_end().to_owned()).collect())
+}
+
+/// Says in what two states differ.
+pub(super) fn ensure_same(what: &str, before: &[String], after: &[String]) -> Result<()> {
+    let gone: Vec<_> = before.iter().filter(|line| !after.contains(line)).collect();
+    let new: Vec<_> = after.iter().filter(|line| !before.contains(line)).collect();
+    ensure!(before == after, "{what}: gone {gone:#?}, new {new:#?}");
+    Ok(())
+}

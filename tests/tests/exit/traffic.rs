@@ -1,0 +1,165 @@
+//! What goes through an exit, and what shows outside.
+
+use std::net::IpAddr;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use cryprq_tests::lab::{Capture, Process, until};
+
+use super::scene::{FAR, GATEWAY, LAN, NAME, PORT, Scene, TCP, run, sh};
+
+/// The client's own address on the outer network.
+const CLIENT: [&str; 2] = ["192.0.2.1", "2001:db8::1"];
+
+fn through(scene: &Scene) -> Result<()> {
+    for (far, expected) in FAR.into_iter().zip(GATEWAY) {
+        let seen = scene.seen(far, if far.contains(':') { "-6" } else { "-4" })?;
+        ensure!(seen == expected.parse::<IpAddr>()?, "{far} sees {seen}\n{}", scene.logs());
+    }
+    Ok(())
+}
+
+#[test]
+fn the_internet_sees_the_gateway_over_both_families_and_names_are_asked_through_the_tunnel() -> Result<()> {
+    let Some(mut scene) = Scene::new()? else { return Ok(()) };
+    scene.connect()?;
+    for (far, own) in FAR.into_iter().zip(CLIENT) {
+        ensure!(scene.seen(far, "-sS")? == own.parse::<IpAddr>()?, "without an exit the client is seen itself");
+    }
+    scene.exit_chosen()?;
+    let capture = Capture::start(&scene.host_client)?;
+    through(&scene)?;
+    for (family, expected) in ["-4", "-6"].into_iter().zip(GATEWAY) {
+        ensure!(scene.seen(NAME, family)? == expected.parse::<IpAddr>()?, "by its name, {family}");
+    }
+    bulk(&scene)?;
+    let seen = capture.finish()?;
+    let mut frames = 0;
+    for packet in seen.packets() {
+        frames += usize::from(is_ours(packet)?);
+    }
+    ensure!(frames > 100, "only {frames} frames were seen");
+    Ok(())
+}
+
+/// A bulk flow each way.
+fn bulk(scene: &Scene) -> Result<()> {
+    let mut server = Command::new("iperf3");
+    server.args(["-s", "-p", "5201"]).stdout(Stdio::null()).stderr(Stdio::null());
+    let _server = Process::start(&scene.internet, server)?;
+    until("iperf3 listens", || sh(&scene.internet, "ss -Hltn sport = :5201").is_ok_and(|told| !told.is_empty()))?;
+    for way in [&["-c", FAR[0], "-n", "3M"][..], &["-c", FAR[1], "-n", "3M", "-R"]] {
+        run(&scene.host_client, "iperf3", way).with_context(|| scene.logs())?;
+    }
+    Ok(())
+}
+
+/// Whether an Ethernet frame of the client's outer link is a datagram of the daemons; what else may be there is how a link
+/// finds its neighbours.
+///
+/// # Errors
+/// What must not be there.
+fn is_ours(frame: &[u8]) -> Result<bool> {
+    let packet = frame.get(14..).unwrap_or_default();
+    let (protocol, ports) = match frame.get(12..14) {
+        Some([0x08, 0x06]) => return Ok(false),
+        Some([0x08, 0x00]) => (packet[9], packet.get(usize::from(packet[0] & 15) * 4..).unwrap_or_default()),
+        Some([0x86, 0xdd]) => (packet[6], packet.get(40..).unwrap_or_default()),
+        other => anyhow::bail!("a frame of kind {other:02x?}"),
+    };
+    let port = |at: usize| ports.get(at..at + 2).map(|port| u16::from_be_bytes([port[0], port[1]]));
+    match protocol {
+        17 if port(0) == Some(41820) && port(2) == Some(41820) => Ok(true),
+        // Neighbour discovery and multicast listeners.
+        58 | 0 | 2 => Ok(false),
+        _ => anyhow::bail!("protocol {protocol} from port {:?} to {:?}", port(0), port(2)),
+    }
+}
+
+#[test]
+fn by_tcp_alone_the_tunnels_own_connection_stays_outside() -> Result<()> {
+    let Some(mut scene) = Scene::dialling(&[TCP])? else { return Ok(()) };
+    for daemon in [&scene.client, &scene.gateway] {
+        daemon.prefix("carrier = \"stream\"\n")?;
+    }
+    scene.exit()?;
+    through(&scene)?;
+    // It comes back by itself, though everything leads to an exit that is not there.
+    scene.gateway.kill()?;
+    until("the loss is noticed", || scene.client.peer().is_ok_and(|peer| peer["state"] != "connected"))?;
+    scene.gateway.start()?;
+    scene.client.wait_connected()?;
+    scene.wait_active()?;
+    through(&scene)?;
+    let drops = scene.client.ask("status")?["drops"]["out_loop"].as_u64().unwrap_or(0);
+    ensure!(drops == 0, "{drops} packets of our own were led into the tunnel");
+    Ok(())
+}
+
+#[test]
+fn while_the_exit_is_gone_nothing_leaves_outside_but_for_the_lan() -> Result<()> {
+    let Some(mut scene) = Scene::new()? else { return Ok(()) };
+    scene.exit()?;
+    scene.gateway.kill()?;
+    let capture = Capture::start(&scene.host_client)?;
+    let lost = sh(&scene.host_client, &format!("curl -sS --max-time 3 http://{}:{PORT}/ || echo lost", FAR[0]))?;
+    ensure!(lost.ends_with("lost\n"), "{lost}");
+    ensure!(scene.seen(LAN, "-4").context("the LAN")? == CLIENT[0].parse::<IpAddr>()?, "the LAN is reached");
+    let seen = capture.finish()?;
+    let far: std::net::Ipv4Addr = FAR[0].parse()?;
+    ensure!(!seen.packets().any(|packet| packet.get(30..34) == Some(&far.octets())), "a packet went outside");
+    let outside = scene.client.ask("status")?["exit"]["outside"].to_string();
+    ensure!(outside.contains("LAN") && outside.contains("own packets"), "{outside}");
+    Ok(())
+}
+
+#[test]
+fn nothing_is_forwarded_for_anybody_else() -> Result<()> {
+    let Some(mut scene) = Scene::new()? else { return Ok(()) };
+    scene.exit()?;
+    // The gateway became a router for its client. A neighbour that takes it for one gets nothing.
+    sh(&scene.internet, "ip address add 203.0.113.7/32 dev lo")?;
+    sh(&scene.host_gateway, "ip route add 198.18.0.0/15 via 192.0.2.3")?;
+    sh(&scene.internet, "ip route add 198.18.0.1/32 via 192.0.2.2")?;
+    let capture = Capture::start(&scene.internet)?;
+    let tried = sh(&scene.internet, "curl -sS --interface 203.0.113.7 --max-time 2 http://198.18.0.1/ || echo lost")?;
+    ensure!(tried.ends_with("lost\n"), "{tried}");
+    let seen = capture.finish()?;
+    let to = [198, 18, 0, 1];
+    let gateway = mac(&scene)?;
+    let sent = seen.packets().filter(|packet| packet.get(30..34) == Some(&to));
+    let (back, out): (Vec<_>, Vec<_>) = sent.partition(|packet| packet[6..12] == gateway);
+    ensure!(!out.is_empty() && back.is_empty(), "{} went out and {} came back", out.len(), back.len());
+    through(&scene)
+}
+
+/// The gateway's address on the link.
+fn mac(scene: &Scene) -> Result<[u8; 6]> {
+    let text =
+        sh(&scene.host_gateway, "cat /sys/class/net/wire/address || ip -brief link show wire | awk '{print $3}'")?;
+    let bytes: Result<Vec<u8>, _> = text.trim().split(':').map(|byte| u8::from_str_radix(byte, 16)).collect();
+    bytes?.try_into().ok().context("six bytes")
+}
+
+#[test]
+fn a_family_that_the_exit_does_not_forward_is_refused_and_not_leaked() -> Result<()> {
+    let Some(mut scene) = Scene::new()? else { return Ok(()) };
+    sh(&scene.host_gateway, "ip -6 route del default")?;
+    scene.connect()?;
+    scene.client.cli(&["up", "--exit", "gateway"], "")?;
+    until("IPv4 alone goes through", || {
+        scene.client.ask("status").is_ok_and(|status| {
+            let exit = &status["exit"];
+            exit["state"] == "active" && exit["ipv4"] == true && exit["ipv6"] == false
+        })
+    })
+    .with_context(|| scene.logs())?;
+    let capture = Capture::start(&scene.host_client)?;
+    let told = sh(&scene.host_client, &format!("curl -sS -6 --max-time 10 http://[{}]:{PORT}/ 2>&1 || true", FAR[1]))?;
+    ensure!(told.contains("Failed to connect") && !told.contains("timed out"), "it is told at once: {told}");
+    ensure!(scene.seen(FAR[0], "-4")? == GATEWAY[0].parse::<IpAddr>()?);
+    for packet in capture.finish()?.packets() {
+        is_ours(packet)?;
+    }
+    Ok(())
+}

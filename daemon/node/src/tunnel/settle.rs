@@ -56,7 +56,7 @@ impl Tunnel {
             mtu: epoch.keys.negotiated.mtu,
             forwarding: epoch.keys.remote_tlvs.iter().find_map(|tlv| match tlv {
                 Tlv::Forwarding(forwarding) => Some(*forwarding),
-                Tlv::UdpEndpoint(_) => None,
+                Tlv::UdpEndpoint(_) | Tlv::Observed(_) => None,
             }),
             age: now.saturating_since(epoch.keys.derived_at),
             next_rotation: self.rotate_at.map_or_else(Default::default, |at| at.saturating_since(now)),

@@ -1,12 +1,14 @@
 //! What `tests/demo` runs.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, ErrorKind};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use cryprq_tests::lab::{Host, PROGRAMS, programs, until};
+use cryprq_tests::repository;
 use nix::mount::{MsFlags, mount};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
@@ -26,7 +28,7 @@ fn machine() -> Result<Option<Host>> {
             let everybody = Mode::from_bits_truncate(0o666);
             mknod("/var/lib/tun", SFlag::S_IFCHR, Mode::empty(), makedev(10, 200))?;
             // `mknod` obeys the umask.
-            std::fs::set_permissions("/var/lib/tun", std::os::unix::fs::PermissionsExt::from_mode(everybody.bits()))?;
+            std::fs::set_permissions("/var/lib/tun", std::fs::Permissions::from_mode(everybody.bits()))?;
             mount(Some("/var/lib/tun"), "/dev/net/tun", None::<&str>, MsFlags::MS_BIND, None::<&str>)?;
             Ok::<_, anyhow::Error>(())
         })?;
@@ -60,6 +62,41 @@ fn without_root_the_demo_needs_user_namespaces_and_a_tun_device_for_everybody() 
     }
     ensure!(output.status.success(), "{}\n{told}\n{complaint}", output.status);
     ensure!(told.matches('✓').count() == ROWS && !told.contains('✗'), "{told}");
+    Ok(())
+}
+
+#[test]
+fn where_a_user_may_make_no_namespaces_the_demo_says_to_run_it_with_sudo() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let everybody = std::fs::Permissions::from_mode(0o755);
+    let place = |name: &str, text: &[u8]| -> Result<()> {
+        let path = folder.path().join(name);
+        std::fs::create_dir_all(path.parent().context("a folder")?)?;
+        std::fs::write(&path, text)?;
+        Ok(std::fs::set_permissions(path, everybody.clone())?)
+    };
+    std::fs::set_permissions(folder.path(), everybody.clone())?;
+    for file in ["tests/check", "Cargo.toml"] {
+        place(file, &std::fs::read(repository::root().join(file))?)?;
+    }
+    // A machine that has everything else.
+    for (tool, script) in [("unshare", "exit 1"), ("rustc", "echo rustc 9.0.0"), ("cargo", ""), ("cc", "")] {
+        place(&format!("bin/{tool}"), format!("#!/bin/sh\n{script}\n").as_bytes())?;
+    }
+    let mut check = Command::new("/bin/bash");
+    check.args(["-c", ". tests/check"]).current_dir(folder.path()).uid(NOBODY).gid(NOBODY);
+    check.env("PATH", format!("{}:/usr/bin:/bin", folder.path().join("bin").display()));
+    let output = match check.output() {
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+            println!("skipped: the demo's check as another user: {error}");
+            return Ok(());
+        }
+        output => output?,
+    };
+    let told = String::from_utf8(output.stderr)?;
+    ensure!(output.status.code() == Some(1), "{}: {told}", output.status);
+    ensure!(told.contains("  - user namespaces for this user: run with sudo\n"), "{told}");
+    ensure!(!told.contains("rustc") && !told.contains("packages"), "{told}");
     Ok(())
 }
 

@@ -48,6 +48,8 @@ fn forbid_debuggers() -> io::Result<()> {
 /// Gives up every capability but CAP_NET_ADMIN (the TUN device, its addresses and routes). Files that belong to root
 /// stay ours by ownership. Threads that start later inherit the reduced set, so call it before any starts.
 ///
+/// Nothing is asked of the kernel where a service manager left no more than that: its filter may forbid the question.
+///
 /// # Errors
 /// When the kernel refuses.
 #[cfg(target_os = "linux")]
@@ -57,9 +59,13 @@ pub fn drop_capabilities() -> io::Result<()> {
     let held = caps::read(None, CapSet::Permitted).map_err(io::Error::other)?;
     let kept: CapsHashSet = held.intersection(&keep).copied().collect();
     caps::clear(None, CapSet::Ambient).map_err(io::Error::other)?;
-    caps::set(None, CapSet::Effective, &kept).map_err(io::Error::other)?;
-    caps::set(None, CapSet::Permitted, &kept).map_err(io::Error::other)?;
-    caps::set(None, CapSet::Inheritable, &CapsHashSet::new()).map_err(io::Error::other)?;
+    for (set, wanted) in
+        [(CapSet::Effective, &kept), (CapSet::Permitted, &kept), (CapSet::Inheritable, &CapsHashSet::new())]
+    {
+        if caps::read(None, set).map_err(io::Error::other)? != *wanted {
+            caps::set(None, set, wanted).map_err(io::Error::other)?;
+        }
+    }
     Ok(())
 }
 

@@ -56,7 +56,8 @@ pub fn listen(path: &Path, mode: u32, group: Option<u32>) -> Result<UnixListener
     let _ = fs::remove_dir_all(&private);
     DirBuilder::new().mode(0o700).create(&private).map_err(io)?;
     let made = UnixListener::bind(&inner).and_then(|listener| {
-        if group.is_some() {
+        // A service manager that started us with this group has taken the right to change it.
+        if group.is_some_and(|group| fs::symlink_metadata(&inner).is_ok_and(|made| made.gid() != group)) {
             chown(&inner, None, group)?;
         }
         fs::set_permissions(&inner, fs::Permissions::from_mode(mode))?;

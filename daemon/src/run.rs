@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use cryprq_ipc_proto::apple;
+use cryprq_ipc_proto::launchd::CONTROL_SOCKET_NAME;
 use cryprq_ipc_proto::message::Request;
 use cryprq_ipc_proto::paths::{CONTROL_SOCKET, TUN_SOCKET};
 use net::inbound::Inbound;
@@ -58,17 +59,24 @@ impl Prepared {
     }
 }
 
-/// A socket's file goes with the listener.
+/// A socket's file goes with the listener, unless the service manager made both.
 struct Listening {
     listener: StdListener,
-    path: PathBuf,
+    made: Option<PathBuf>,
 }
 
 impl Listening {
     fn at(path: PathBuf, mode: u32, group: Option<u32>) -> anyhow::Result<Self> {
         let listener = os::sockets::listen(&path, mode, group)?;
         listener.set_nonblocking(true)?;
-        Ok(Self { listener, path })
+        Ok(Self { listener, made: Some(path) })
+    }
+
+    /// The socket that the service manager calls `name`.
+    fn activated(name: &str) -> anyhow::Result<Option<Self>> {
+        let Some(listener) = os::activation::activated(name)? else { return Ok(None) };
+        listener.set_nonblocking(true)?;
+        Ok(Some(Self { listener, made: None }))
     }
 
     /// A listener for the runtime.
@@ -79,11 +87,13 @@ impl Listening {
 
 impl Drop for Listening {
     fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.path);
+        if let Some(path) = &self.made {
+            let _ = std::fs::remove_file(path);
+        }
     }
 }
 
-/// Opens the state folder and the control socket.
+/// Opens the state folder and the control socket, or takes the one that the service manager made.
 ///
 /// # Errors
 /// What is missing and what mends it.
@@ -98,7 +108,10 @@ pub fn prepare(config: Config, config_file: &Path, runtime_dir: &Path) -> anyhow
     }
     let group = os::users::group_id(&config.group)?;
     let mode = if group.is_some() { 0o660 } else { 0o600 };
-    let socket = Listening::at(runtime_dir.join(CONTROL_SOCKET), mode, group)?;
+    let socket = match Listening::activated(CONTROL_SOCKET_NAME)? {
+        Some(socket) => socket,
+        None => Listening::at(runtime_dir.join(CONTROL_SOCKET), mode, group)?,
+    };
     let tun_socket = match config.ingress {
         Ingress::Extension => Some(Listening::at(runtime_dir.join(TUN_SOCKET), 0o600, None)?),
         Ingress::Tun | Ingress::None => None,

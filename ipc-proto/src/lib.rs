@@ -15,6 +15,7 @@ pub mod header;
 pub mod hello;
 pub mod incoming;
 pub mod json;
+pub mod launchd;
 pub mod limits;
 pub mod message;
 mod netcheck;

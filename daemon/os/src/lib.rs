@@ -6,6 +6,7 @@
 
 #![warn(missing_docs)]
 
+pub mod activation;
 pub mod bell;
 pub mod clock;
 pub mod files;

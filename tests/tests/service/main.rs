@@ -1,0 +1,5 @@
+//! What is installed beside the programs: the jobs of systemd and launchd, the configuration, the man page.
+
+mod activation;
+mod launchd;
+mod systemd;

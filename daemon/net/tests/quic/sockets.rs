@@ -2,8 +2,6 @@
 
 use std::net::UdpSocket;
 
-use libp2p::core::Endpoint as Role;
-use libp2p::core::transport::{DialOpts, PortUse};
 use os::udp::{Offload, UdpOptions};
 
 use crate::flights::{Source, first_flights};
@@ -29,6 +27,9 @@ async fn dials_leave_from_the_port_that_listens() {
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn a_dial_from_a_new_port_has_a_socket_that_goes_with_its_connection() {
+    use libp2p::core::Endpoint as Role;
+    use libp2p::core::transport::{DialOpts, PortUse};
+
     let (mut a, mut b) = (Host::new(1), Host::new(2));
     let (at_a, at_b) = (a.listen(LOCALHOST).await, b.listen(LOCALHOST).await);
     until("both are read", || readers() == 2).await;

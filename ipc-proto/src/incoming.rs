@@ -12,7 +12,7 @@ const SHORT: usize = 64 * 1024;
 
 /// What was read of a stream and not yet taken.
 ///
-/// Read into [`Self::room`], say how much with [`Self::filled`], then take frames with [`Self::next`] until there is
+/// Read into [`Self::room`], say how much with [`Self::filled`], then take frames with [`Self::frame`] until there is
 /// none. A frame's body stays where it is until the next [`Self::room`].
 #[derive(Debug)]
 pub struct Incoming {

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use ipnet::IpNet;
 use libp2p::multiaddr::Protocol;
 use libp2p::{Multiaddr, PeerId};
 
@@ -71,6 +72,11 @@ pub fn is_reachable(ip: IpAddr) -> bool {
         IpAddr::V6(ip) => ip.is_unicast_link_local(),
     };
     !(local || ip.is_loopback() || ip.is_unspecified() || ip.is_multicast())
+}
+
+/// Whether another host could reach an address outside the tunnel, where `inner` addresses lie.
+pub fn is_outside(ip: IpAddr, inner: &[IpNet]) -> bool {
+    is_reachable(ip) && !inner.iter().any(|net| net.contains(&ip))
 }
 
 /// Whether an address is of a network that the internet does not route to.

@@ -2,7 +2,7 @@
 
 use ipnet::IpNet;
 use net::Multiaddr;
-use net::address::{ip_of, is_circuit, is_direct, is_private, is_quic, is_reachable, relay_of};
+use net::address::{ip_of, is_circuit, is_direct, is_outside, is_private, is_quic, relay_of};
 use node::pairing::overlay;
 
 use super::Supervisor;
@@ -15,11 +15,7 @@ impl Supervisor {
         let outer = |address: &Multiaddr| {
             // The address of a relay is not ours.
             relay_of(address).is_none()
-                && ip_of(address).is_some_and(|ip| {
-                    is_reachable(ip)
-                        && !inner.iter().any(|net| net.contains(&ip))
-                        && !self.own.all().any(|own| own == ip)
-                })
+                && ip_of(address).is_some_and(|ip| is_outside(ip, &inner) && !self.own.all().any(|own| own == ip))
         };
         let mut listening: Vec<_> = self.listening.iter().filter(|address| outer(address)).cloned().collect();
         listening.sort_by_key(|address| (!is_quic(address), ip_of(address).is_some_and(is_private)));

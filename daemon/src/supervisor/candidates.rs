@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
-use net::address::{is_private, is_quic, is_reachable, socket_of};
+use net::address::{is_outside, is_private, is_quic, socket_of};
 use node::handshake::MAX_ENDPOINTS;
 use node::path::candidates::Candidates;
 use node::path::{Input as PathInput, Path};
@@ -85,8 +85,7 @@ impl Supervisor {
 fn ours(addresses: impl Iterator<Item = SocketAddr>, inner: &[IpNet]) -> Vec<SocketAddr> {
     let mut candidates = Vec::new();
     for candidate in addresses {
-        let outer = is_reachable(candidate.ip()) && !inner.iter().any(|net| net.contains(&candidate.ip()));
-        if outer && !candidates.contains(&candidate) && candidates.len() < MAX_ENDPOINTS {
+        if is_outside(candidate.ip(), inner) && !candidates.contains(&candidate) && candidates.len() < MAX_ENDPOINTS {
             candidates.push(candidate);
         }
     }
@@ -97,11 +96,7 @@ fn ours(addresses: impl Iterator<Item = SocketAddr>, inner: &[IpNet]) -> Vec<Soc
 fn may_be_tried(candidate: &SocketAddr, own: &[IpAddr], inner: &[IpNet], direct: &[IpNet]) -> bool {
     let ip = candidate.ip();
     let near = || direct.iter().any(|net| net.contains(&ip));
-    candidate.port() > 0
-        && is_reachable(ip)
-        && !own.contains(&ip)
-        && !inner.iter().any(|net| net.contains(&ip))
-        && (!is_private(ip) || near())
+    candidate.port() > 0 && is_outside(ip, inner) && !own.contains(&ip) && (!is_private(ip) || near())
 }
 
 #[cfg(test)]

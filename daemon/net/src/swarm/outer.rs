@@ -13,7 +13,7 @@ use libp2p::core::Transport;
 use libp2p::core::transport::{DialOpts, ListenerId, PortUse, TransportError, TransportEvent};
 
 use super::dialer::is_outer;
-use crate::address::{ip_of, is_direct, is_private, is_quic, is_reachable};
+use crate::address::{ip_of, is_direct, is_outside, is_private, is_quic, is_reachable};
 
 /// How long the hole for QUIC is punched before one for TCP is: frames can go beside QUIC, and its first packet, if it came
 /// before the hole, is repeated after a second.
@@ -33,7 +33,7 @@ impl<T> Outer<T> {
 
 /// Whether others may know an address of ours, or we dial one that they tell us unasked: from host to host, and outside.
 pub(super) fn may_be_told(address: &Multiaddr, inner: &[IpNet]) -> bool {
-    is_direct(address) && ip_of(address).is_some_and(is_reachable) && is_outer(address, inner)
+    is_direct(address) && ip_of(address).is_some_and(|ip| is_outside(ip, inner))
 }
 
 /// Whether a dial may leave. One from a new port is another host's wish to know whether it can be reached.

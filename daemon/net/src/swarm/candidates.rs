@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use super::handshakes::read_message;
+use super::message::{read_message, write_message};
 use super::{NetEvent, Substreams};
 
 /// The protocol of substreams on which peers tell each other where datagrams may reach them.
@@ -21,10 +21,8 @@ const LIMIT: Duration = Duration::from_secs(10);
 /// Sends one message on the peer's best connection, or not at all: another one follows if it is needed.
 pub(super) fn tell(peer: PeerId, message: Vec<u8>, substreams: Substreams) {
     tokio::spawn(timeout(LIMIT, async move {
-        let Ok(length) = u16::try_from(message.len()) else { return };
         let Ok(mut stream) = substreams.open(peer, PATH).await else { return };
-        let message = [&length.to_le_bytes()[..], &message].concat();
-        if stream.write_all(&message).await.is_ok() {
+        if write_message(&mut stream, &message).await.is_ok() {
             let _ = stream.close().await;
         }
     }));

@@ -1,7 +1,6 @@
 //! Handshake substreams: each message behind a `u16` length, at most 4096 bytes (protocol.md 6.1).
 
 use std::collections::HashMap;
-use std::io;
 
 use futures::{AsyncReadExt, AsyncWriteExt};
 use libp2p::{PeerId, Stream, StreamProtocol};
@@ -11,6 +10,7 @@ use node::tunnel::{AttemptId, Close};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use super::message::{read_message, write_message};
 use super::{NetEvent, Substreams};
 
 /// The protocol of handshake substreams.
@@ -122,9 +122,7 @@ async fn run(
     };
     let writing = async {
         while let Some(bytes) = queue.recv().await {
-            let Ok(length) = u16::try_from(bytes.len()) else { return };
-            let message = [&length.to_le_bytes()[..], &bytes].concat();
-            if writer.write_all(&message).await.is_err() || writer.flush().await.is_err() {
+            if write_message(&mut writer, &bytes).await.is_err() {
                 return;
             }
         }
@@ -139,41 +137,5 @@ async fn run(
             Close::Reset => {}
         },
         () = &mut writing => {}
-    }
-}
-
-/// The next message of at most `longest` bytes, or `None` at a clean end.
-pub(super) async fn read_message(
-    reader: &mut (impl futures::AsyncRead + Unpin),
-    longest: usize,
-) -> io::Result<Option<Vec<u8>>> {
-    let mut length = [0; 2];
-    match reader.read_exact(&mut length).await {
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
-        result => result?,
-    }
-    let length = usize::from(u16::from_le_bytes(length));
-    if length > longest {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "a message longer than any of its protocol"));
-    }
-    let mut message = vec![0; length];
-    reader.read_exact(&mut message).await?;
-    Ok(Some(message))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read(bytes: &[u8]) -> io::Result<Option<Vec<u8>>> {
-        futures::executor::block_on(read_message(&mut &*bytes, MAX_MESSAGE))
-    }
-
-    #[test]
-    fn messages_are_read_behind_their_length_and_long_ones_refused() {
-        assert_eq!(read(&[2, 0, 7, 8, 9]).unwrap(), Some(vec![7, 8]));
-        assert_eq!(read(&[]).unwrap(), None);
-        assert!(read(&[2, 0, 7]).is_err());
-        assert_eq!(read(&[1, 16]).unwrap_err().kind(), io::ErrorKind::InvalidData);
     }
 }

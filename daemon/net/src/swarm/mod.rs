@@ -15,6 +15,7 @@ mod handshakes;
 mod lan;
 mod links;
 mod listeners;
+mod message;
 mod observed;
 mod outer;
 mod pairing;

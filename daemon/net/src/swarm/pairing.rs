@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use super::handshakes::read_message;
+use super::message::{read_message, write_message};
 use crate::peer_id;
 
 /// How long either side waits for the other's next step.
@@ -136,6 +136,7 @@ async fn hear_out(
     let answer = answered.await.map_err(io::Error::other)?;
     in_time(async {
         write_message(&mut stream, &answer).await?;
+        stream.close().await?;
         // Until the joiner has it: a stream that is dropped earlier may take the answer with it.
         stream.read(&mut [0]).await.map(drop)
     })
@@ -145,15 +146,10 @@ async fn hear_out(
 /// The joiner's part.
 async fn exchange(mut stream: Stream, p1: &[u8]) -> io::Result<Vec<u8>> {
     write_message(&mut stream, p1).await?;
+    stream.close().await?;
     let answer = read_message(&mut stream, MAX_MESSAGE).await?;
     answer
         .ok_or_else(|| io::Error::new(io::ErrorKind::UnexpectedEof, "the other host ended the pairing without a word"))
-}
-
-async fn write_message(stream: &mut Stream, message: &[u8]) -> io::Result<()> {
-    let length = u16::try_from(message.len()).map_err(io::Error::other)?;
-    stream.write_all(&[&length.to_le_bytes()[..], message].concat()).await?;
-    stream.close().await
 }
 
 async fn in_time<T>(work: impl Future<Output = io::Result<T>>) -> io::Result<T> {

@@ -86,13 +86,13 @@ impl Up {
                 };
                 current = Some((slot, started));
             }
-            if let Some((_, sending)) = &mut current
-                && let Err(reason) = sending.seal(&vnet, packet, frames)
-            {
-                sending.peer.stats.drops().count(reason);
-                if reason == DropReason::OutTooLong {
+            let Some((_, sending)) = &mut current else { continue };
+            match sending.seal(&vnet, packet, frames) {
+                Ok(longest) if longest > sending.sealer.mtu() => {
                     self.answer.too_long(now, packet, sending.sealer.mtu());
                 }
+                Ok(_) => {}
+                Err(reason) => sending.peer.stats.drops().count(reason),
             }
         }
         if let Some((slot, sending)) = current {
@@ -171,24 +171,21 @@ impl<'p> Sending<'p> {
         Some(Self { peer, sealer, now, soft, expired: false, packets: 0, bytes: 0 })
     }
 
-    /// Seals one packet, or all that a super-packet stands for. A full batch is sent first.
-    fn seal(&mut self, vnet: &VnetHeader, packet: &mut [u8], frames: &mut FrameBatch) -> Result<(), DropReason> {
+    /// Seals one packet, or all that a super-packet stands for; gives the length of the longest, which the sealer drops
+    /// where it is over the MTU. A full batch is sent first.
+    fn seal(&mut self, vnet: &VnetHeader, packet: &mut [u8], frames: &mut FrameBatch) -> Result<usize, DropReason> {
         let drops = self.peer.stats.drops();
-        let mtu = self.sealer.mtu();
         let checksum = match vnet.segmentation {
-            Segmentation::None if packet.len() > mtu => return Err(DropReason::OutTooLong),
             Segmentation::None => self.sealer.finish_checksum(vnet, packet)?,
             Segmentation::TcpV4 | Segmentation::TcpV6 | Segmentation::Udp | Segmentation::Unknown(_) => {
                 let cut = SuperPacket::read(vnet, packet)?;
-                if cut.longest() > mtu {
-                    return Err(DropReason::OutTooLong);
-                }
-                return self
-                    .seal_whole(frames, |sealer, now, frames| sealer.seal_super(now, packet, &cut, frames, drops));
+                self.seal_whole(frames, |sealer, now, frames| sealer.seal_super(now, packet, &cut, frames, drops))?;
+                return Ok(cut.longest());
             }
         };
         let outgoing = [Outgoing { packet, checksum }];
-        self.seal_whole(frames, |sealer, now, frames| sealer.seal_batch(now, &outgoing, frames, drops))
+        self.seal_whole(frames, |sealer, now, frames| sealer.seal_batch(now, &outgoing, frames, drops))?;
+        Ok(packet.len())
     }
 
     fn seal_whole(

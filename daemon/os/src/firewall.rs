@@ -42,7 +42,7 @@ impl Gateway {
         let sets: Vec<_> = Family::BOTH.into_iter().filter_map(|family| Some((family, self.set(family)?))).collect();
         rules += "  chain names {\n    type nat hook prerouting priority dstnat; policy accept;\n";
         for (address, port) in &self.names {
-            let family = family_of(*address);
+            let family = Family::of(*address);
             let Some((_, set)) = sets.iter().find(|(of, _)| *of == family) else { continue };
             let (ip, to) = match address {
                 IpAddr::V4(ip) => ("ip", format!("{ip}:{port}")),
@@ -73,7 +73,7 @@ impl Gateway {
 
     /// The clients of a family.
     fn set(&self, family: Family) -> Option<String> {
-        let clients: Vec<_> = self.clients.iter().filter(|net| family_of(net.addr()) == family).collect();
+        let clients: Vec<_> = self.clients.iter().filter(|net| Family::of(net.addr()) == family).collect();
         let listed: Vec<_> = IpNet::aggregate(&clients.into_iter().copied().collect());
         let listed: Vec<_> = listed.iter().map(ToString::to_string).collect();
         (!listed.is_empty()).then(|| format!("{{ {} }}", listed.join(", ")))
@@ -120,10 +120,6 @@ async fn nft(rules: &str) -> io::Result<()> {
     let said = String::from_utf8_lossy(&output.stderr);
     let line = said.lines().next().unwrap_or("it does not say why").escape_debug().to_string();
     Err(io::Error::other(format!("nft refuses the rules: {line}")))
-}
-
-const fn family_of(address: IpAddr) -> Family {
-    if address.is_ipv4() { Family::Ipv4 } else { Family::Ipv6 }
 }
 
 const fn word(family: Family) -> &'static str {

@@ -120,8 +120,8 @@ impl Supervisor {
         let Ok(network) = self.system.network() else { return };
         let mut forwarding = NOTHING;
         for family in Family::BOTH {
-            let of_clients = |net: &IpNet| net.addr().is_ipv4() == (family == Family::Ipv4);
-            let wanted = rules.clients.iter().any(|net| of_clients(net) && self.carries(net.addr()));
+            let carried = |net: &IpNet| Family::of(net.addr()) == family && self.carries(net.addr());
+            let wanted = rules.clients.iter().any(carried);
             let forwarded = wanted && network.has_default(family).await.unwrap_or(false);
             match family {
                 Family::Ipv4 => forwarding.ipv4 = forwarded,

@@ -13,7 +13,7 @@ use os::network::Network;
 use os::tun::{Tun, TunConfig, TunOffload};
 
 use super::health::{Fault, News};
-use super::{OwnAddresses, Supervisor};
+use super::{OwnAddresses, Supervisor, settings};
 use crate::config::Ingress;
 use crate::system::System;
 
@@ -123,9 +123,9 @@ impl Interface {
         Ok(())
     }
 
-    /// Below 1280 bytes there is no IPv6 (RFC 8200, section 5).
+    /// Whether it carries an address's family.
     pub const fn carries(&self, address: IpAddr) -> bool {
-        address.is_ipv4() || self.mtu >= 1280
+        settings::carries(self.mtu, address)
     }
 
     /// Gives the interface another IPv4 address.

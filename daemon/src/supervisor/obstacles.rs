@@ -1,5 +1,7 @@
 //! What keeps a peer from being connected, or its frames from the direct way: for `status`, and once for the log.
 
+use std::net::SocketAddr;
+
 use cryprq_ipc_proto::message::Obstacle;
 use net::address::{is_quic, relay_of};
 use net::swarm::{DialFailure, DialFault};
@@ -61,6 +63,15 @@ pub(super) fn to_connecting(peer: &Peer, state: PeerState) -> Option<Obstacle> {
     }
 }
 
+/// What mends a narrow path.
+pub(super) const HOW_TO_WIDEN: &str =
+    "find the link on the way whose MTU is below 1340 (1360 with IPv6), or set network.mtu to what passes";
+
+/// That datagrams to an address must be too short.
+pub(super) fn too_narrow(remote: SocketAddr) -> String {
+    format!("datagrams to {remote} may not have {LEAST_MTU} bytes inside")
+}
+
 /// Why the frames of a connected peer do not go by datagrams directly to it.
 pub(super) fn to_directness(peer: &Peer, carrier: CarrierRule) -> Option<Obstacle> {
     if let Path::Datagrams(_) = peer.paths.current() {
@@ -73,8 +84,7 @@ pub(super) fn to_directness(peer: &Peer, carrier: CarrierRule) -> Option<Obstacl
         return told("carrier", "the configuration says carrier = \"stream\"".into(), None);
     }
     if let Some(remote) = peer.paths.narrow() {
-        let text = format!("datagrams to {remote} may not have {LEAST_MTU} bytes inside");
-        return told("narrow_path", text, Some("find the link on the way with the small MTU, or lower network.mtu"));
+        return told("narrow_path", too_narrow(remote), Some(HOW_TO_WIDEN));
     }
     let mut direct = peer.connections.values().filter(|address| relay_of(address).is_none()).peekable();
     if direct.peek().is_none() {

@@ -2,13 +2,14 @@
 
 use net::peer_id;
 use net::plane::News;
-use node::path::{Input as PathInput, LEAST_MTU, Output as PathOutput, Path};
+use node::path::{Input as PathInput, Output as PathOutput, Path};
 use node::router::PeerSlot;
 use node::tunnel::{Input, Report};
 use os::clock::boottime;
 
 use super::Supervisor;
 use super::health::Fault;
+use super::obstacles::{HOW_TO_WIDEN, too_narrow};
 
 impl Supervisor {
     /// Tells a peer's tunnel and its paths what a loop reported.
@@ -77,12 +78,7 @@ impl Supervisor {
         let Some(peer) = self.peers.get(&slot) else { return };
         let subject = peer_id::format(peer.config.key);
         let Some(remote) = peer.paths.narrow() else { return self.health.clear(Fault::NarrowPath, &subject) };
-        let text = format!(
-            "datagrams to peer {} at {remote} may not have {LEAST_MTU} bytes inside, so its packets go by a stream",
-            peer.config.name
-        );
-        let hint =
-            "find the link on the way whose MTU is below 1340 (1360 with IPv6), or set network.mtu to what passes";
-        self.health.note(Fault::NarrowPath, &subject, text, hint);
+        let text = format!("{}, so packets of peer {} go by a stream", too_narrow(remote), peer.config.name);
+        self.health.note(Fault::NarrowPath, &subject, text, HOW_TO_WIDEN);
     }
 }

@@ -14,8 +14,10 @@ use os::network::policy::{DefaultRoute, Family, PolicyRule, Selection, Transport
 use super::OwnAddresses;
 use crate::config::LinuxConfig;
 
-/// IPv6 needs as much (RFC 8200, section 5).
-const LEAST_IPV6_MTU: u16 = 1280;
+/// Whether an interface of this MTU carries an address's family: below 1280 bytes there is no IPv6 (RFC 8200, section 5).
+pub(super) const fn carries(mtu: u16, address: IpAddr) -> bool {
+    address.is_ipv4() || mtu >= 1280
+}
 
 /// What an extension's settings are made of.
 #[derive(Clone, Debug)]
@@ -39,7 +41,7 @@ pub struct Scene {
 /// With an exit both families are included whatever it forwards: what it does not is dropped by the router, and leaks
 /// nowhere.
 pub fn tunnel_settings(scene: &Scene) -> TunnelSettings {
-    let carried = |address: IpAddr| address.is_ipv4() || scene.mtu >= LEAST_IPV6_MTU;
+    let carried = |address: IpAddr| carries(scene.mtu, address);
     let (mut included, mut excluded) = (BTreeSet::new(), BTreeSet::new());
     let narrow = scene.prefixes.iter().map(IpNet::trunc).filter(|net| net.prefix_len() > 0);
     included.extend(narrow.filter(|net| carried(net.addr())));

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::path::Path;
 
-use cryprq_ipc_proto::{launchd as shared, paths};
+use cryprq_ipc_proto::{apple, launchd as shared, paths};
 use cryprq_tests::repository::root;
 use launchd::{KeepAliveOptions, KeepAliveType, Launchd, ProcessType, ResourceLimits};
 use plist::{Dictionary, Value};
@@ -18,7 +18,7 @@ fn committed() -> Dictionary {
 fn by_the_crate() -> Dictionary {
     let files = ResourceLimits::new().with_number_of_files(4096);
     let job = Launchd::default()
-        .with_label(shared::LABEL)
+        .with_label(apple::DAEMON_LABEL)
         .with_program_arguments(vec![shared::PROGRAM.into()])
         .run_at_load()
         .with_keep_alive(KeepAliveType::Options(KeepAliveOptions::new().with_successful_exit(false)))
@@ -27,7 +27,7 @@ fn by_the_crate() -> Dictionary {
         .with_process_type(ProcessType::Interactive)
         .with_soft_resource_limits(files.clone())
         .with_hard_resource_limits(files)
-        .with_mach_services(HashMap::from([(shared::MACH_SERVICE.into(), true.into())]))
+        .with_mach_services(HashMap::from([(apple::MACH_SERVICE.into(), true.into())]))
         .with_standard_error_path(shared::LOG)
         .expect("a path of UTF-8");
     let mut text = Vec::new();
@@ -39,7 +39,7 @@ fn by_the_crate() -> Dictionary {
 #[test]
 fn the_property_list_is_what_the_crate_writes_and_the_two_keys_that_it_cannot() {
     let mut expected = by_the_crate();
-    expected.insert("AssociatedBundleIdentifiers".into(), Value::Array(vec![shared::APP.into()]));
+    expected.insert("AssociatedBundleIdentifiers".into(), Value::Array(vec![apple::APP_ID.into()]));
     let control = Dictionary::from_iter([
         ("SockPathName", Value::from(paths::MACOS.control_socket().to_str().expect("UTF-8"))),
         ("SockPathMode", i64::from(shared::CONTROL_SOCKET_MODE).into()),
@@ -62,8 +62,8 @@ fn the_job_names_absolute_paths_that_only_root_can_change_and_a_service_of_the_a
     let arguments = committed["ProgramArguments"].as_array().expect("a list");
     let program = arguments.first().and_then(Value::as_string).expect("a program");
     assert!(Path::new(program).starts_with("/Library/PrivilegedHelperTools"), "{program}");
-    assert!(shared::MACH_SERVICE.strip_prefix(shared::APP_GROUP).is_some_and(|rest| rest.starts_with('.')));
-    assert!(shared::PROPERTY_LIST.ends_with(&format!("/{}.plist", shared::LABEL)));
+    assert!(apple::MACH_SERVICE.strip_prefix(apple::APP_GROUP).is_some_and(|rest| rest.starts_with('.')));
+    assert!(shared::PROPERTY_LIST.ends_with(&format!("/{}.plist", apple::DAEMON_LABEL)));
     // launchd wants decimals: octal digits in the file would be another mode.
     let text = fs::read_to_string(root().join("launchd/dev.cryprq.daemon.plist")).expect("a text file");
     assert!(text.contains("<key>SockPathMode</key>\n\t\t\t<integer>432</integer>"));
@@ -89,9 +89,9 @@ fn the_app_and_its_extension_are_built_with_the_same_names() {
         let value = known.iter().fold(value.to_owned(), |value, (name, is)| value.replace(&format!("$({name})"), is));
         known.insert(name, value);
     }
-    assert_eq!(known["CRYPRQ_APP_ID"], shared::APP);
-    assert_eq!(known["CRYPRQ_APP_GROUP"], shared::APP_GROUP);
-    assert_eq!(known["CRYPRQ_MACH_SERVICE"], shared::MACH_SERVICE);
+    assert_eq!(known["CRYPRQ_APP_ID"], apple::APP_ID);
+    assert_eq!(known["CRYPRQ_APP_GROUP"], apple::APP_GROUP);
+    assert_eq!(known["CRYPRQ_MACH_SERVICE"], apple::MACH_SERVICE);
 }
 
 #[test]
@@ -99,10 +99,10 @@ fn the_readme_names_every_command_that_the_job_needs() {
     let readme = fs::read_to_string(root().join("launchd/README.md")).expect("a text file");
     for command in [
         format!("launchctl bootstrap system {}", shared::PROPERTY_LIST),
-        format!("launchctl start {}", shared::LABEL),
-        format!("launchctl stop {}", shared::LABEL),
-        format!("launchctl kickstart -k system/{}", shared::LABEL),
-        format!("launchctl bootout system/{}", shared::LABEL),
+        format!("launchctl start {}", apple::DAEMON_LABEL),
+        format!("launchctl stop {}", apple::DAEMON_LABEL),
+        format!("launchctl kickstart -k system/{}", apple::DAEMON_LABEL),
+        format!("launchctl bootout system/{}", apple::DAEMON_LABEL),
     ] {
         assert!(readme.contains(&command), "{command}");
     }

@@ -1,22 +1,18 @@
 //! The reference shuttle beside a daemon of the lab.
 
-use std::fs::File;
 use std::path::PathBuf;
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Command, ExitStatus};
 
 use anyhow::Context;
 use nix::sys::signal::Signal;
 
-use super::{Daemon, Host, Process, programs, until};
+use super::{Daemon, Host, Told, programs};
 
 /// The name of a shuttle's interface.
 pub const SHUTTLED: &str = "shuttle0";
 
 /// A shuttle on a host; dropped, it is killed.
-pub struct Shuttle {
-    process: Process,
-    output: PathBuf,
-}
+pub struct Shuttle(Told);
 
 impl Shuttle {
     /// Starts a shuttle for a daemon, which need not be there yet. It gives up after `patience` seconds without one.
@@ -36,18 +32,17 @@ impl Shuttle {
         let output = folder.join(format!("{interface}.out"));
         let mut command = Command::new(programs()?.join("cryprq-shuttle"));
         command.arg(&socket).arg(interface).arg(patience.to_string());
-        command.stdin(Stdio::null()).stdout(File::create(&output)?);
-        Ok(Self { process: Process::start(host, command)?, output })
+        Told::start(host, command, output).map(Self)
     }
 
     /// What it said, a line each.
     pub fn said(&self) -> Vec<String> {
-        std::fs::read_to_string(&self.output).unwrap_or_default().lines().map(str::to_owned).collect()
+        self.0.said()
     }
 
     /// How often it said this.
     pub fn times(&self, word: &str) -> usize {
-        self.said().iter().filter(|line| *line == word).count()
+        self.0.times(|line| line == word)
     }
 
     /// Waits until it has said this so often.
@@ -55,8 +50,7 @@ impl Shuttle {
     /// # Errors
     /// When it has not in time.
     pub fn wait_said(&self, word: &str, times: usize) -> anyhow::Result<()> {
-        until(&format!("the shuttle says '{word}' {times} times"), || self.times(word) >= times)
-            .with_context(|| format!("it said {:?}", self.said()))
+        self.0.wait_said(word, times, |line| line == word)
     }
 
     /// Sends it a signal.
@@ -64,12 +58,12 @@ impl Shuttle {
     /// # Errors
     /// When it is gone.
     pub fn signal(&self, signal: Signal) -> anyhow::Result<()> {
-        self.process.signal(signal)
+        self.0.process.signal(signal)
     }
 
     /// Its process id.
     pub fn pid(&self) -> u32 {
-        self.process.id()
+        self.0.process.id()
     }
 
     /// Waits until it ends.
@@ -77,12 +71,6 @@ impl Shuttle {
     /// # Errors
     /// When it does not in time.
     pub fn wait(&mut self) -> anyhow::Result<ExitStatus> {
-        let mut status = None;
-        until("the shuttle ends", || {
-            status = self.process.ended();
-            status.is_some()
-        })
-        .with_context(|| format!("it said {:?}", self.said()))?;
-        status.context("no exit status")
+        self.0.wait()
     }
 }

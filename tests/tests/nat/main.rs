@@ -9,8 +9,8 @@ mod strangers;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
-use cryprq_tests::lab::{Daemon, Host, Identity, Internet, Nat, Peering, Router, Server, digest, fetch, until_within};
+use anyhow::{Context, Result};
+use cryprq_tests::lab::{Daemon, Host, Identity, Internet, Nat, Peering, Router, Transfer, pattern, until_within};
 use serde_json::Value;
 
 /// The relay's number in the internet; the routers have 1 and 2.
@@ -89,13 +89,9 @@ impl Scene {
 
     /// A downloads from B inside the tunnel.
     fn transfer(&self, length: usize) -> Result<()> {
-        let body: Vec<u8> = (0..length as u64).map(|i| (i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8).collect();
-        let expected = digest(&body);
-        let server = Server::start(&self.host_b, self.ids.b.ipv4.into(), body, Duration::ZERO)?;
-        let download = fetch(&self.host_a, self.ids.b.ipv4.into(), "/file", |_, _| {}).join();
-        let download = download.ok().context("the client panicked")?.with_context(|| self.logs())?;
-        ensure!(download.digest == expected, "other bytes came than were sent");
-        server.finish().map(drop)
+        let transfer =
+            Transfer::start(&self.host_b, &self.host_a, self.ids.b.ipv4.into(), pattern(length), Duration::ZERO)?;
+        transfer.finish().with_context(|| self.logs())
     }
 
     fn logs(&self) -> String {

@@ -1,6 +1,5 @@
 //! The Swift pump in the place of the extension: packets of a real tunnel pass through Swift code.
 
-use std::fs::File;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
@@ -9,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use cryprq_ipc_proto::extension::TunnelSettings;
 use cryprq_ipc_proto::frame::Frame;
-use cryprq_tests::lab::{Flow, Host, Identity, Pair, Process, Server, digest, fetch, ping, until};
+use cryprq_tests::lab::{Flow, Host, Identity, Pair, Process, Told, Transfer, pattern, ping, until};
 use cryprq_tests::shuttle::Interface;
 use nix::sys::signal::Signal;
 
@@ -21,42 +20,31 @@ const TUN: &str = "swift0";
 const LIMIT: Duration = Duration::from_secs(9);
 
 /// The pump on a host; dropped, it is killed, and its interface goes with it.
-struct Pump {
-    process: Process,
-    told: PathBuf,
-}
+struct Pump(Told);
 
 impl Pump {
     /// Starts a pump that looks for a daemon at `socket`.
     fn start(program: &Path, host: &Host, socket: &Path, told: PathBuf) -> Result<Self> {
         let mut command = Command::new(program);
-        command.arg(socket).arg(TUN).stdin(Stdio::null()).stdout(File::create(&told)?);
-        Ok(Self { process: Process::start(host, command)?, told })
+        command.arg(socket).arg(TUN);
+        Told::start(host, command, told).map(Self)
     }
 
-    /// The lines that it said.
     fn said(&self) -> Vec<String> {
-        std::fs::read_to_string(&self.told).unwrap_or_default().lines().map(str::to_owned).collect()
+        self.0.said()
     }
 
     /// Waits until it has said so many lines that hold this.
     fn wait_said(&self, what: &str, times: usize) -> Result<()> {
-        until(&format!("the pump says {what} {times} times"), || self.times(what) >= times)
-            .with_context(|| format!("it said {:#?}", self.said()))
+        self.0.wait_said(what, times, |line| line.contains(what))
     }
 
     fn times(&self, what: &str) -> usize {
-        self.said().iter().filter(|line| line.contains(what)).count()
+        self.0.times(|line| line.contains(what))
     }
 
     fn wait(&mut self) -> Result<ExitStatus> {
-        let mut status = None;
-        until("the pump ends", || {
-            status = self.process.ended();
-            status.is_some()
-        })
-        .with_context(|| format!("it said {:#?}", self.said()))?;
-        status.context("no exit status")
+        self.0.wait()
     }
 }
 
@@ -94,14 +82,12 @@ fn both_families_and_whole_downloads_pass_through_swift() -> Result<()> {
     let Some(program) = program("swift-pump") else { return Ok(()) };
     let Some((pair, _pump)) = connected(&program)? else { return Ok(()) };
     passes(&pair)?;
-    let body: Vec<u8> = (0..2_000_000u64).map(|i| (i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8).collect();
+    let body = pattern(2_000_000);
     let ways =
         [(&pair.host_b, &pair.host_a, pair.id_b.ipv4.into()), (&pair.host_a, &pair.host_b, pair.id_a.ipv6.into())];
     for (server, client, address) in ways {
-        let served = Server::start(server, address, body.clone(), Duration::ZERO)?;
-        let download = fetch(client, address, "/file", |_, _| {}).join().ok().context("the client panicked")??;
-        ensure!(download.digest == digest(&body), "other bytes came from {address}");
-        served.finish()?;
+        let transfer = Transfer::start(server, client, address, body.clone(), Duration::ZERO)?;
+        transfer.finish().with_context(|| format!("from {address}"))?;
     }
     Ok(())
 }
@@ -160,14 +146,14 @@ fn sleep_holds_packets_back_and_wake_lets_them_pass() -> Result<()> {
     let Some(program) = program("swift-pump") else { return Ok(()) };
     let Some((pair, pump)) = connected(&program)? else { return Ok(()) };
     passes(&pair)?;
-    pump.process.signal(Signal::SIGUSR1)?;
+    pump.0.process.signal(Signal::SIGUSR1)?;
     pump.wait_said("asleep", 1)?;
     let flow = Flow::start(&pair.host_b, &pair.host_a, pair.id_a.ipv4.into(), 100, Duration::from_millis(10))?;
     until("packets are held back", || {
         pair.a.peer().is_ok_and(|peer| peer["drops"]["extension_away"].as_u64() > Some(0))
     })
     .with_context(|| pair.a.log())?;
-    pump.process.signal(Signal::SIGUSR2)?;
+    pump.0.process.signal(Signal::SIGUSR2)?;
     let before = flow.arrived();
     until("packets come again", || flow.arrived() > before).with_context(|| pair.a.log())?;
     ensure!(pump.times("reasserting") == 0, "it was attached all the time: {:#?}", pump.said());
@@ -204,7 +190,7 @@ fn a_second_extension_is_refused_and_the_first_stays() -> Result<()> {
 fn stop_of_the_system_is_told_and_stop_of_the_daemon_is_obeyed() -> Result<()> {
     let Some(program) = program("swift-pump") else { return Ok(()) };
     let Some((mut pair, mut pump)) = connected(&program)? else { return Ok(()) };
-    pump.process.signal(Signal::SIGTERM)?;
+    pump.0.process.signal(Signal::SIGTERM)?;
     ensure!(pump.wait()?.success(), "{:#?}", pump.said());
     until("the daemon heard it", || pair.a.logged("the extension stopped") == 1).with_context(|| pair.a.log())?;
     let mut pump = Pump::start(&program, &pair.host_a, &pair.a.tun_socket(), pair.folder.path().join("next"))?;
@@ -244,7 +230,7 @@ fn a_daemon_of_another_version_and_garbage_end_the_start_with_an_error() -> Resu
         } else {
             // Such a daemon is given another chance, until the 20 s of a start are over.
             pump.wait_said(told, 2)?;
-            ensure!(pump.process.ended().is_none(), "{:#?}", pump.said());
+            ensure!(pump.0.process.ended().is_none(), "{:#?}", pump.said());
         }
     }
     Ok(())

@@ -1,0 +1,60 @@
+//! A program that says what it does, a line each.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::process::{Command, ExitStatus, Stdio};
+
+use anyhow::Context;
+
+use super::{Host, Process, until};
+
+/// A program on a host, and what it said. Dropped, it is killed.
+pub struct Told {
+    /// The program.
+    pub process: Process,
+    output: PathBuf,
+}
+
+impl Told {
+    /// Starts a program that says what it does into the file `output`.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start(host: &Host, mut command: Command, output: PathBuf) -> anyhow::Result<Self> {
+        command.stdin(Stdio::null()).stdout(File::create(&output)?);
+        Ok(Self { process: Process::start(host, command)?, output })
+    }
+
+    /// What it said.
+    pub fn said(&self) -> Vec<String> {
+        std::fs::read_to_string(&self.output).unwrap_or_default().lines().map(str::to_owned).collect()
+    }
+
+    /// How many lines are like this.
+    pub fn times(&self, is_like: impl Fn(&str) -> bool) -> usize {
+        self.said().iter().filter(|line| is_like(line)).count()
+    }
+
+    /// Waits until it has said so many lines that are like this; `what` says which in words.
+    ///
+    /// # Errors
+    /// When it has not in time.
+    pub fn wait_said(&self, what: &str, times: usize, is_like: impl Fn(&str) -> bool) -> anyhow::Result<()> {
+        until(&format!("the program says '{what}' {times} times"), || self.times(&is_like) >= times)
+            .with_context(|| format!("it said {:#?}", self.said()))
+    }
+
+    /// Waits until it ends.
+    ///
+    /// # Errors
+    /// When it does not in time.
+    pub fn wait(&mut self) -> anyhow::Result<ExitStatus> {
+        let mut status = None;
+        until("the program ends", || {
+            status = self.process.ended();
+            status.is_some()
+        })
+        .with_context(|| format!("it said {:#?}", self.said()))?;
+        status.context("no exit status")
+    }
+}

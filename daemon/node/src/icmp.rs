@@ -1,11 +1,11 @@
-//! What is told to the sender of a packet that cannot go on: it is longer than the path takes (RFC 792, RFC 1191 and
-//! RFC 4443, 3.2).
+//! What is told to the sender of a packet that cannot go on: it is longer than the path takes, or leads nowhere (RFC 792,
+//! RFC 1191, RFC 4443).
 
 use std::net::IpAddr;
 
 use crate::packet::{add_words, addresses, fold, header_checksum};
 
-/// Room for any message that [`too_big`] writes.
+/// Room for any message that is written here.
 pub const MAX_MESSAGE: usize = 576;
 /// Bytes of the packet that are quoted at most: what then fits each link (RFC 1812, 4.3.2.3).
 const QUOTE: usize = 500;
@@ -19,6 +19,22 @@ const HOP_LIMIT: u8 = 64;
 /// It claims to come from the packet's destination: an address of this host's would not be taken from this side by
 /// its own kernel. An IPv4 packet that may be fragmented is treated alike, since fragments are not made here.
 pub fn too_big(packet: &[u8], mtu: u16, out: &mut [u8; MAX_MESSAGE]) -> Option<usize> {
+    tell(packet, &Kind { v4: [3, 4], v6: [2, 0], mtu }, out)
+}
+
+/// The same for a packet that no route leads on for.
+pub fn no_route(packet: &[u8], out: &mut [u8; MAX_MESSAGE]) -> Option<usize> {
+    tell(packet, &Kind { v4: [3, 0], v6: [1, 0], mtu: 0 }, out)
+}
+
+/// Type and code in both versions, and what stands in the place of the MTU.
+struct Kind {
+    v4: [u8; 2],
+    v6: [u8; 2],
+    mtu: u16,
+}
+
+fn tell(packet: &[u8], kind: &Kind, out: &mut [u8; MAX_MESSAGE]) -> Option<usize> {
     let (source, destination) = addresses(packet)?;
     if !may_be_told(packet, source, destination) {
         return None;
@@ -27,7 +43,7 @@ pub fn too_big(packet: &[u8], mtu: u16, out: &mut [u8; MAX_MESSAGE]) -> Option<u
     match (source, destination) {
         (IpAddr::V4(source), IpAddr::V4(destination)) => {
             let (ip, rest) = out.split_first_chunk_mut::<20>()?;
-            let length = ip.len() + message(rest, quote, [3, 4], mtu, 0)?;
+            let length = ip.len() + message(rest, quote, kind.v4, kind.mtu, 0)?;
             *ip = [0; 20];
             (ip[0], ip[8], ip[9]) = (0x45, HOP_LIMIT, ICMP);
             ip[2..4].copy_from_slice(&(length as u16).to_be_bytes());
@@ -45,7 +61,7 @@ pub fn too_big(packet: &[u8], mtu: u16, out: &mut [u8; MAX_MESSAGE]) -> Option<u
             ip[24..40].copy_from_slice(&source.octets());
             let length = 8 + quote.len();
             let pseudo_header = add_words(length as u64 + u64::from(ICMPV6), &ip[8..]);
-            message(rest, quote, [2, 0], mtu, pseudo_header)?;
+            message(rest, quote, kind.v6, kind.mtu, pseudo_header)?;
             ip[4..6].copy_from_slice(&(length as u16).to_be_bytes());
             Some(40 + length)
         }
@@ -118,6 +134,16 @@ mod tests {
         assert_eq!((answer.len(), &answer[40..42], &answer[46..48]), (548, &[2, 0][..], &1300_u16.to_be_bytes()[..]));
         assert_eq!((&answer[8..24], &answer[24..40], &answer[48..]), (&v6[24..40], &v6[8..24], &v6[..500]));
         assert_eq!(fold(add_words(508 + 58, &answer[8..])), 0xffff);
+    }
+
+    #[test]
+    fn a_packet_that_leads_nowhere_is_quoted_to_its_sender_without_an_mtu() {
+        let mut out = [0xaa; MAX_MESSAGE];
+        for (packet, ip, kind) in [(packet(4, 17, 60), 20, [3, 0]), (packet(6, 17, 60), 40, [1, 0])] {
+            assert_eq!(no_route(&packet, &mut out), Some(ip + 8 + 60));
+            assert_eq!((&out[ip..ip + 2], &out[ip + 4..ip + 8]), (&kind[..], &[0; 4][..]));
+            assert_eq!(out[ip + 8..ip + 68], packet);
+        }
     }
 
     #[test]

@@ -18,11 +18,21 @@ fn clock() -> Time {
     Time::from_nanos(1_000_000_000)
 }
 
-struct ChannelSource(StdReceiver<Option<Vec<u8>>>, PacketBatch);
+struct ChannelSource {
+    packets: StdReceiver<Option<Vec<u8>>>,
+    batch: PacketBatch,
+    answers: StdSender<Vec<u8>>,
+}
+
+/// A source of what is sent, and what it was told.
+fn source(packets: StdReceiver<Option<Vec<u8>>>) -> (Box<ChannelSource>, StdReceiver<Vec<u8>>) {
+    let (answers, told) = channel();
+    (Box::new(ChannelSource { packets, batch: PacketBatch::default(), answers }), told)
+}
 
 impl PacketSource for ChannelSource {
     fn read_batch(&mut self) -> io::Result<LentPackets<'_>> {
-        let Self(packets, batch) = self;
+        let Self { packets, batch, .. } = self;
         batch.clear();
         match packets.recv() {
             Ok(Some(packet)) => {
@@ -31,6 +41,10 @@ impl PacketSource for ChannelSource {
             }
             Ok(None) | Err(_) => Err(io::ErrorKind::Interrupted.into()),
         }
+    }
+
+    fn answer(&mut self, packet: &[u8]) -> io::Result<()> {
+        self.answers.send(packet.to_vec()).map_err(io::Error::other)
     }
 }
 
@@ -60,21 +74,19 @@ struct Host {
     peer: Arc<PeerStats>,
     packets: StdSender<Option<Vec<u8>>>,
     delivered: StdReceiver<Vec<u8>>,
+    answers: StdReceiver<Vec<u8>>,
     inbound: Arc<Inbound>,
 }
 
 fn host(own: &str, peer: &str) -> Host {
-    let (packets, source) = channel();
+    let (packets, sent) = channel();
+    let (source, answers) = source(sent);
     let (sink, delivered) = channel();
     let drops = Arc::new(DropCounters::default());
     let inbound = Arc::new(Inbound::new(Arc::clone(&drops)).unwrap());
     let stop = packets.clone();
     let plane = Plane::start(PlaneParts {
-        device: Device {
-            source: Box::new(ChannelSource(source, PacketBatch::default())),
-            sink: Box::new(ChannelSink(sink)),
-            wake: Box::new(move || drop(stop.send(None))),
-        },
+        device: Device { source, sink: Box::new(ChannelSink(sink)), wake: Box::new(move || drop(stop.send(None))) },
         inbound: Arc::clone(&inbound),
         drops,
         clock,
@@ -83,7 +95,7 @@ fn host(own: &str, peer: &str) -> Host {
     let mut router = Router::new([own.parse().unwrap()], [], []);
     router.add_peer(PEER, &[format!("{peer}/32").parse().unwrap()]).unwrap();
     plane.set_router(Arc::new(router));
-    Host { plane, peer: Arc::default(), packets, delivered, inbound }
+    Host { plane, peer: Arc::default(), packets, delivered, answers, inbound }
 }
 
 fn keys() -> (Sealer, Opener) {
@@ -160,10 +172,14 @@ fn packets_without_a_key_or_a_peer_are_dropped_and_counted() {
     let (a, _b) = joined();
     a.plane.set_sealer(PEER, None);
     a.packets.send(Some(packet(A, B, 1))).unwrap();
-    a.packets.send(Some(packet(A, [10, 99, 0, 1], 1))).unwrap();
+    // No fragment: nobody is told of those.
+    a.packets.send(Some(packet(A, [10, 99, 0, 1], 0))).unwrap();
     wait_for("two drops", || a.plane.drops().total() + a.peer.drops().total() == 2);
     assert_eq!(a.plane.drops().snapshot(), [(DropReason::OutNoPeer, 1)]);
     assert_eq!(a.peer.drops().snapshot(), [(DropReason::OutPeerDown, 1)]);
+    let answer = a.answers.recv_timeout(LIMIT).expect("who sends to nobody is told");
+    assert_eq!((&answer[16..20], &answer[20..22]), (&A[..], &[3, 0][..]));
+    assert!(a.answers.try_recv().is_err(), "who sends to a peer that is away is not");
 }
 
 #[test]
@@ -243,11 +259,12 @@ fn another_device_takes_over_with_the_keys_that_there_are() {
     let (a, mut b) = joined();
     a.packets.send(Some(packet(A, B, 1))).unwrap();
     assert_eq!(b.delivered.recv_timeout(LIMIT).unwrap(), packet(A, B, 1));
-    let (packets, source) = channel();
+    let (packets, sent) = channel();
+    let (source, _answers) = source(sent);
     let (sink, delivered) = channel();
     b.plane
         .replace_device(Device {
-            source: Box::new(ChannelSource(source, PacketBatch::default())),
+            source,
             sink: Box::new(ChannelSink(sink)),
             wake: Box::new(move || drop(packets.send(None))),
         })

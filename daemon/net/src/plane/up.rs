@@ -26,7 +26,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 const BETWEEN_ANSWERS: Duration = Duration::from_millis(1);
 
 pub(super) struct Up {
-    /// What is told the sender of a packet that is too long.
+    /// What is told the sender of a packet that is too long, or leads nowhere.
     pub(super) answer: Answer,
     /// Whether the loop is to end; a device that fails may not tell that it was woken.
     pub(super) stop: Arc<AtomicBool>,
@@ -72,6 +72,9 @@ impl Up {
                 Ok(slot) => slot,
                 Err(reason) => {
                     self.drops.count(reason);
+                    if reason == DropReason::OutNoPeer {
+                        self.answer.no_route(now, packet);
+                    }
                     continue;
                 }
             };
@@ -135,11 +138,20 @@ impl Default for Answer {
 impl Answer {
     /// Tells the sender of a packet that is too long which MTU there is; so does the kernel for a link.
     fn too_long(&mut self, now: Time, packet: &[u8], mtu: usize) {
+        let mtu = u16::try_from(mtu).unwrap_or(u16::MAX);
+        self.tell(now, |message| icmp::too_big(packet, mtu, message));
+    }
+
+    /// Tells the sender of a packet that is nobody's, so that it need not wait; so does the kernel without a route.
+    fn no_route(&mut self, now: Time, packet: &[u8]) {
+        self.tell(now, |message| icmp::no_route(packet, message));
+    }
+
+    fn tell(&mut self, now: Time, write: impl FnOnce(&mut [u8; icmp::MAX_MESSAGE]) -> Option<usize>) {
         if self.told_at.is_some_and(|at| now < at + BETWEEN_ANSWERS) {
             return;
         }
-        let mtu = u16::try_from(mtu).unwrap_or(u16::MAX);
-        if let Some(length) = icmp::too_big(packet, mtu, &mut self.message) {
+        if let Some(length) = write(&mut self.message) {
             (self.length, self.told_at) = (length, Some(now));
         }
     }

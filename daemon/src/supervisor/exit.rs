@@ -8,10 +8,8 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use cryprq_ipc_proto::error::{ErrorBody, ErrorCode};
-use cryprq_ipc_proto::extension::TunnelSettings;
 use cryprq_ipc_proto::message::ExitStatus;
 use ipnet::IpNet;
-use net::address::{ip_of, is_quic};
 use net::multiaddr::Protocol;
 use net::peer_id;
 use node::handshake::Forwarding;
@@ -24,7 +22,7 @@ use os::resolv_conf;
 
 use super::health::{Fault, News};
 use super::peer::Peer;
-use super::settings::{Routing, Scene, tunnel_settings};
+use super::settings::Routing;
 use super::{Interface, Supervisor};
 use crate::config::Ingress;
 use crate::system::Deed;
@@ -88,8 +86,8 @@ impl Supervisor {
     fn may_be_exit(&self, slot: PeerSlot) -> Result<(), ErrorBody> {
         let Some(peer) = self.peers.get(&slot) else { return Ok(()) };
         let name = &peer.config.name;
-        if self.config.ingress != Ingress::Tun {
-            let message = "all traffic can go through a peer only where network.ingress is \"tun\"";
+        if self.config.ingress == Ingress::None {
+            let message = "where network.ingress is \"none\" no traffic of this host goes into the tunnel";
             return Err(ErrorBody::new(ErrorCode::Unsupported, message));
         }
         if self.config.linux.fwmark == 0 {
@@ -171,14 +169,19 @@ impl Supervisor {
             return Ok(());
         };
         let resolvers = self.resolvers_at(peer);
-        if before.is_none() {
+        let by_us = self.config.ingress == Ingress::Tun;
+        if before.is_none() && by_us {
             self.check_table().await?;
         }
         self.exit.active = Some(now);
         if before != Some(now) {
             self.renew_router().await;
+        } else {
+            // Connections came and went.
+            self.push_settings(&BTreeSet::new());
         }
-        let deeds = self.exit_deeds(now, resolvers);
+        // The extension's system carries out what its settings say.
+        let deeds = if by_us { self.exit_deeds(now, resolvers) } else { Vec::new() };
         if let Err(error) = self.sync_exit(deeds).await {
             if before.is_none() {
                 self.exit.active = None;
@@ -296,30 +299,26 @@ impl Supervisor {
 
     pub(super) fn exit_status(&self) -> Option<ExitStatus> {
         let (key, peer) = (self.exit.chosen?, self.exit_peer()?);
-        let now = self.exit.active.unwrap_or(NOTHING);
+        let now = self.exit.active.filter(|_| self.extensions.is_none() || self.extension_leads_all());
+        let by_extension = now.and(self.in_force.as_ref());
         Some(ExitStatus {
             peer: peer_id::format(key),
             name: peer.config.name.clone(),
-            state: if self.exit.active.is_some() { "active" } else { "waiting" }.into(),
-            ipv4: now.ipv4,
-            ipv6: now.ipv6,
-            dns: self.exit.resolvers.clone(),
-            outside: if self.exit.active.is_some() { OUTSIDE.map(Into::into).into() } else { Vec::new() },
+            state: if now.is_some() { "active" } else { "waiting" }.into(),
+            ipv4: now.unwrap_or(NOTHING).ipv4,
+            ipv6: now.unwrap_or(NOTHING).ipv6,
+            dns: by_extension.map_or_else(|| self.exit.resolvers.clone(), |settings| settings.dns.clone()),
+            outside: match now {
+                None => Vec::new(),
+                Some(_) if self.extensions.is_some() => OUTSIDE_EXTENSION.map(Into::into).into(),
+                Some(_) => OUTSIDE.map(Into::into).into(),
+            },
         })
     }
 
-    /// What an extension's interface is to be like now, with what belongs to the peers.
-    pub(super) fn tunnel_settings(&self, prefixes: BTreeSet<IpNet>) -> TunnelSettings {
-        let connections =
-            self.peers.values().flat_map(|peer| peer.connections.values()).filter(|address| !is_quic(address));
-        tunnel_settings(&Scene {
-            own: self.own,
-            mtu: self.config.mtu,
-            prefixes,
-            direct: self.surroundings.direct().collect(),
-            outer: connections.filter_map(ip_of).collect(),
-            exit: self.exit_peer().filter(|_| self.exit.active.is_some()).map(|peer| self.resolvers_at(peer)),
-        })
+    /// The resolvers of the exit, if all traffic goes through one.
+    pub(super) fn exit_resolvers(&self) -> Option<Vec<IpAddr>> {
+        self.exit_peer().filter(|_| self.exit.active.is_some()).map(|peer| self.resolvers_at(peer))
     }
 }
 
@@ -328,6 +327,14 @@ const OUTSIDE: [&str; 3] = [
     "the tunnel's own packets",
     "what this host has routes of its own for, such as its LAN",
     "everything, from a restart of the daemon until the exit is connected",
+];
+
+/// The same where an extension's system leads it.
+const OUTSIDE_EXTENSION: [&str; 4] = [
+    "the tunnel's own packets",
+    "the networks that this host is directly connected to, such as its LAN",
+    "all that goes to a peer or a relay which is reached by TCP",
+    "everything, from a restart of the daemon until the exit is connected, and while no extension is attached",
 ];
 
 /// What a peer forwards for us, while it is connected.

@@ -1,16 +1,25 @@
 //! The extension, where inner packets come from one: what its interface shall be like, and whether it is there.
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
 use cryprq_ipc_proto::extension::{StopReason, TunnelSettings};
+use ipnet::IpNet;
+use net::address::{ip_of, is_quic};
+use node::router::PeerSlot;
+use node::tunnel::Want;
 use tokio::time::timeout;
 
 use super::health::Fault;
+use super::settings::{Scene, tunnel_settings};
 use super::{GOODBYE, Supervisor};
 use crate::ipc::extension::{Event, Extensions, absent};
 
 impl Supervisor {
-    /// Tells an extension, now or when it comes, what its interface shall be like.
-    pub(super) fn push_settings(&self, settings: TunnelSettings) {
+    /// Tells an extension, now or when it comes, what its interface shall be like; what belongs to some peers is left out.
+    pub(super) fn push_settings(&self, except: &BTreeSet<PeerSlot>) {
         let Some(extensions) = &self.extensions else { return };
+        let settings = self.tunnel_settings(except);
         extensions.orders.send_if_modified(|orders| {
             let changed = orders.settings != settings;
             orders.settings = settings;
@@ -18,15 +27,44 @@ impl Supervisor {
         });
     }
 
+    fn tunnel_settings(&self, except: &BTreeSet<PeerSlot>) -> TunnelSettings {
+        let peers = self.peers.iter().filter(|(slot, _)| !except.contains(slot));
+        tunnel_settings(&Scene {
+            own: self.own,
+            mtu: self.config.mtu,
+            prefixes: peers.flat_map(|(_, peer)| &peer.config.allowed_ips).map(IpNet::trunc).collect(),
+            direct: self.surroundings.direct().collect(),
+            outer: self.unbound().collect(),
+            exit: self.exit_resolvers(),
+        })
+    }
+
+    /// Where TCP connections lead, or are about to: libp2p makes these sockets, and neither binds nor marks them.
+    fn unbound(&self) -> impl Iterator<Item = IpAddr> {
+        let wanted = self.peers.values().filter(|peer| peer.connections.is_empty() && peer.want == Want::Up);
+        let dialled = wanted.flat_map(|peer| self.dialled(peer));
+        let connected = self.peers.values().flat_map(|peer| peer.connections.values().cloned());
+        let all = connected.chain(dialled).chain(self.config.relays.iter().cloned());
+        all.filter(|address| !is_quic(address)).filter_map(|address| ip_of(&address))
+    }
+
+    /// Whether the extension's interface has all traffic now.
+    pub(super) fn extension_leads_all(&self) -> bool {
+        self.in_force.as_ref().is_some_and(|settings| settings.included.iter().any(|net| net.length() == 0))
+    }
+
     /// The extension came or went. The keys stay.
     pub(super) fn on_extension(&mut self, event: Event) {
         let (device, done) = match event {
-            Event::Attached(device) => {
+            Event::InForce(settings) => return self.in_force = Some(settings),
+            Event::Attached(device, settings) => {
                 tracing::info!("an extension is attached");
                 self.health.clear(Fault::ExtensionAbsent, "");
+                self.in_force = Some(settings);
                 (device, None)
             }
             Event::Detached(done) => {
+                self.in_force = None;
                 self.miss_extension();
                 (absent(), Some(done))
             }
@@ -55,7 +93,8 @@ impl Supervisor {
         }
         extensions.orders.send_modify(|orders| orders.stop = Some(reason));
         // It is told before its connection reports the end; one that has just come reports that first.
-        let farewell = async { while let Some(Event::Attached(_)) = extensions.events.recv().await {} };
+        let farewell =
+            async { while let Some(Event::Attached(..) | Event::InForce(_)) = extensions.events.recv().await {} };
         let _ = timeout(GOODBYE, farewell).await;
     }
 }

@@ -38,7 +38,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cryprq_ipc_proto::extension::StopReason;
+use cryprq_ipc_proto::extension::{StopReason, TunnelSettings};
 use net::Multiaddr;
 use net::plane::{Plane, Reports};
 use net::swarm::{Net, NetEvent};
@@ -175,6 +175,8 @@ pub struct Supervisor {
     locked: Box<dyn Fn() -> Locked + Send + Sync>,
     log: LogLevel,
     extensions: Option<Extensions>,
+    /// What the extension's interface is like, while one is attached.
+    in_force: Option<TunnelSettings>,
     peers: BTreeMap<PeerSlot, Peer>,
     slots: BTreeMap<PeerKey, PeerSlot>,
     /// When time alone changes something for a peer.
@@ -236,6 +238,7 @@ impl Supervisor {
             locked: parts.locked,
             log: parts.log,
             extensions: parts.extensions,
+            in_force: None,
             peers: BTreeMap::new(),
             slots: BTreeMap::new(),
             deadlines: Deadlines::default(),
@@ -310,7 +313,7 @@ impl Supervisor {
         let prefixes = peers().flat_map(|(_, peer)| &peer.config.allowed_ips);
         let prefixes: BTreeSet<_> = prefixes.map(ipnet::IpNet::trunc).collect();
         self.plane.set_router(Arc::new(router));
-        self.push_settings(self.tunnel_settings(prefixes.clone()));
+        self.push_settings(except);
         if let Some(interface) = &mut self.interface {
             interface.set_routes(prefixes).await?;
         }

@@ -129,6 +129,7 @@ impl Supervisor {
                     }
                     peer.connections.insert(connection, address);
                 }
+                self.exit.look_again();
                 if let Some(endpoint) = endpoint {
                     self.feed_paths(slot, PathInput::Connected { connection, endpoint }).await;
                 }
@@ -140,6 +141,7 @@ impl Supervisor {
                 if let Some(peer) = self.peers.get_mut(&slot) {
                     peer.connections.remove(&connection);
                 }
+                self.exit.look_again();
                 self.feed_paths(slot, PathInput::Disconnected { connection }).await;
                 (peer, Input::ConnectionDown { connection })
             }

@@ -62,8 +62,12 @@ impl Reached {
 impl Supervisor {
     /// Dials a peer, for ever.
     pub(super) async fn dial(&self, peer: &Peer) {
-        let (key, said) = (peer.config.key, &peer.config.addresses);
-        self.net.dial(key, self.reached.of(key, said)).await;
+        self.net.dial(peer.config.key, self.dialled(peer)).await;
+    }
+
+    /// Where a peer is dialled.
+    pub(super) fn dialled(&self, peer: &Peer) -> Vec<Multiaddr> {
+        self.reached.of(peer.config.key, &peer.config.addresses)
     }
 
     /// Writes `addresses.toml` when there is something new in it.

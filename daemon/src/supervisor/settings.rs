@@ -9,7 +9,7 @@ use cryprq_ipc_proto::prefix::Prefix;
 use ipnet::IpNet;
 use node::handshake::Forwarding;
 use os::journal::Change;
-use os::network::policy::{DefaultRoute, Family, PolicyRule, Selection, Transport, Way};
+use os::network::policy::{DefaultRoute, Family, PolicyRule, Selection, Transport, WIDEST_SPECIFIC, Way};
 
 use super::OwnAddresses;
 use crate::config::LinuxConfig;
@@ -64,9 +64,10 @@ const EVERYTHING: [IpNet; 2] = [
     IpNet::V6(ipnet::Ipv6Net::new_assert(Ipv6Addr::UNSPECIFIED, 0)),
 ];
 
-/// Loopback stays with the host whatever is said of it.
+/// Loopback stays with the host whatever is said of it, and whoever gives out addresses cannot have half of the world left
+/// out of the tunnel.
 fn leads_out(net: &IpNet) -> bool {
-    net.prefix_len() > 0 && !net.addr().is_loopback()
+    net.prefix_len() >= WIDEST_SPECIFIC && !net.addr().is_loopback()
 }
 
 fn prefix(net: IpNet) -> Option<Prefix> {
@@ -133,7 +134,9 @@ mod tests {
             own: OwnAddresses { ipv6: "fd63::2".parse().unwrap(), ipv4: Some([10, 86, 0, 2].into()) },
             mtu: 1420,
             prefixes: ["10.86.0.1/32", "fd63::1/128", "0.0.0.0/0"].map(|net| net.parse().unwrap()).into(),
-            direct: ["192.168.1.5/24", "127.0.0.1/8", "2001:db8:7::5/64"].map(|net| net.parse().unwrap()).into(),
+            direct: ["192.168.1.5/24", "127.0.0.1/8", "2001:db8:7::5/64", "128.0.0.1/1"]
+                .map(|net| net.parse().unwrap())
+                .into(),
             outer: ["203.0.113.1".parse().unwrap()].into(),
             exit: exit.map(|dns| vec![dns.parse().unwrap()]),
         }

@@ -40,11 +40,11 @@ impl Surroundings {
     /// # Errors
     /// The system's refusal.
     pub async fn look(network: &Network, name: &str, inner: &OwnAddresses) -> Result<Self, NetworkError> {
-        let inner: BTreeSet<IpNet> = inner.all().map(IpNet::from).collect();
+        let inner: BTreeSet<IpAddr> = inner.all().collect();
         let addresses = network.addresses().await?;
         let is_ours = |link: &Link| {
             let mut its = addresses.iter().filter(|attached| attached.interface == link.index);
-            link.name == name || its.any(|attached| inner.contains(&attached.address))
+            link.name == name || its.any(|attached| inner.contains(&attached.address.addr()))
         };
         let links: Vec<_> = network.links().await?.into_iter().filter(|link| !is_ours(link)).collect();
         let mut surroundings = Self { addresses: BTreeSet::new(), connected: false };

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cryprq_ipc_proto::error::{ErrorBody, ErrorCode};
-use cryprq_ipc_proto::extension::StopReason;
+use cryprq_ipc_proto::extension::{StopReason, TunnelSettings};
 use cryprq_ipc_proto::frame::Frame;
 use cryprq_ipc_proto::header::{FrameError, HEADER, Header};
 use cryprq_ipc_proto::hello::{Hello, HelloAck, Refused, Role};
@@ -48,7 +48,7 @@ enum End {
 pub(super) async fn converse(mut stream: UnixStream, mut door: Door) {
     let Some(seated) = greet(&mut stream, &door).await else { return };
     let end = match prepare(&mut stream, &mut door).await {
-        Ok(number) => match attach(stream, &mut door, number, &seated).await {
+        Ok(pushed) => match attach(stream, &mut door, pushed, &seated).await {
             Ok(end) => end,
             Err(error) => return tracing::warn!(%error, "the extension cannot be served"),
         },
@@ -102,11 +102,18 @@ fn welcome(header: &Header, body: &[u8]) -> Result<HelloAck, Refused> {
     hello.answer(BUILD)
 }
 
-/// Pushes the first settings and waits until they are in force; gives their number.
-async fn prepare(stream: &mut UnixStream, door: &mut Door) -> Result<u32, End> {
+/// Settings that an extension was sent.
+struct Pushed {
+    number: u32,
+    settings: TunnelSettings,
+    in_force: bool,
+}
+
+/// Pushes the first settings and waits until they are in force.
+async fn prepare(stream: &mut UnixStream, door: &mut Door) -> Result<Pushed, End> {
     const FIRST: u32 = 1;
-    let orders = door.orders.borrow_and_update().clone();
-    write(stream, FIRST, &Frame::TunnelSettings(orders.settings)).await.map_err(|_| End::Left)?;
+    let settings = door.orders.borrow_and_update().settings.clone();
+    write(stream, FIRST, &Frame::TunnelSettings(settings.clone())).await.map_err(|_| End::Left)?;
     let (header, body) = match timeout(door.timing.ready, read(stream)).await {
         Ok(Ok(frame)) => frame,
         Ok(Err(Unread::Foreign(error))) => return Err(End::Fault(error.into())),
@@ -114,7 +121,7 @@ async fn prepare(stream: &mut UnixStream, door: &mut Door) -> Result<u32, End> {
         Err(_) => return Err(End::Fault(not_ready())),
     };
     match said(header.id, Frame::read(&header, &body)) {
-        Said::Ready(FIRST) => Ok(FIRST),
+        Said::Ready(FIRST) => Ok(Pushed { number: FIRST, settings, in_force: true }),
         Said::Stop(reason) => Err(End::Stop(reason)),
         Said::Garbage(error) => Err(End::Fault(error.into())),
         Said::Ready(_) | Said::Pause | Said::Resume | Said::Unexpected | Said::TooMuch | Said::Left => {
@@ -132,7 +139,7 @@ fn unexpected() -> ErrorBody {
 }
 
 /// Gives the socket to the packet loops, and takes it back when the conversation is over.
-async fn attach(stream: UnixStream, door: &mut Door, number: u32, _seated: &Seated) -> io::Result<End> {
+async fn attach(stream: UnixStream, door: &mut Door, pushed: Pushed, _seated: &Seated) -> io::Result<End> {
     let socket = Arc::new(stream.into_std()?);
     // A smaller buffer costs speed and nothing else.
     let _ = setsockopt(&*socket, SndBuf, &SEND_BUFFER);
@@ -141,10 +148,10 @@ async fn attach(stream: UnixStream, door: &mut Door, number: u32, _seated: &Seat
     let waker = Waker::new()?;
     let source = Box::new(Source::new(Arc::clone(&socket), tell, waker.clone(), Sink::new(Arc::clone(&outlet))));
     let device = Device { source, sink: Box::new(Sink::new(Arc::clone(&outlet))), wake: wake(waker) };
-    if door.events.send(Event::Attached(device)).await.is_err() {
+    if door.events.send(Event::Attached(device, pushed.settings.clone())).await.is_err() {
         return Ok(End::Daemon(None));
     }
-    let end = Talk { door, outlet: &outlet, told, number, due: None }.run(&socket).await;
+    let end = Talk { door, outlet: &outlet, told, pushed, due: None }.run(&socket).await;
     if let Some((id, frame)) = last_words(&end) {
         outlet.order(id, &frame);
     }
@@ -170,8 +177,8 @@ struct Talk<'d> {
     door: &'d mut Door,
     outlet: &'d Outlet,
     told: mpsc::Receiver<Said>,
-    /// Of the last settings that were pushed.
-    number: u32,
+    /// The last settings that were pushed.
+    pushed: Pushed,
     /// When they have to be in force, while they are not.
     due: Option<Instant>,
 }
@@ -183,7 +190,7 @@ impl Talk<'_> {
         loop {
             let due = self.due.unwrap_or_else(|| Instant::now() + NEVER);
             let next = tokio::select! {
-                said = self.told.recv() => self.hear(said),
+                said = self.told.recv() => self.hear(said).await,
                 changed = self.door.orders.changed() => match changed {
                     Ok(()) => self.obey(),
                     Err(_) => Err(End::Daemon(None)),
@@ -197,14 +204,14 @@ impl Talk<'_> {
         }
     }
 
-    fn hear(&mut self, said: Option<Said>) -> Result<(), End> {
+    async fn hear(&mut self, said: Option<Said>) -> Result<(), End> {
         match said {
-            Some(Said::Ready(number)) => {
-                if number == self.number {
-                    self.due = None;
-                }
-                Ok(())
+            Some(Said::Ready(number)) if number == self.pushed.number && !self.pushed.in_force => {
+                (self.due, self.pushed.in_force) = (None, true);
+                let in_force = Event::InForce(self.pushed.settings.clone());
+                self.door.events.send(in_force).await.map_err(|_| End::Daemon(None))
             }
+            Some(Said::Ready(_)) => Ok(()),
             Some(Said::Pause) => {
                 self.outlet.set_flow(Flow::Paused);
                 // A machine that sleeps puts nothing in force.
@@ -231,8 +238,9 @@ impl Talk<'_> {
         if orders.stop.is_some() {
             return Err(End::Daemon(orders.stop));
         }
-        self.number = self.number.wrapping_add(1);
-        if !self.outlet.order(self.number, &Frame::TunnelSettings(orders.settings)) {
+        let number = self.pushed.number.wrapping_add(1);
+        self.pushed = Pushed { number, settings: orders.settings, in_force: false };
+        if !self.outlet.order(self.pushed.number, &Frame::TunnelSettings(self.pushed.settings.clone())) {
             return Err(End::Fault(ErrorBody::new(ErrorCode::Busy, "the extension does not read")));
         }
         self.due = Some(Instant::now() + self.door.timing.ready);

@@ -37,8 +37,10 @@ pub struct Orders {
 
 /// What the control task hears of the extension.
 pub enum Event {
-    /// It is ready: inner packets come from it and go to it.
-    Attached(Device),
+    /// It is ready: inner packets come from it and go to it, and these settings are in force.
+    Attached(Device, TunnelSettings),
+    /// Other settings are in force.
+    InForce(TunnelSettings),
     /// It left. The next one waits for the answer.
     Detached(oneshot::Sender<()>),
 }

@@ -58,7 +58,16 @@ impl Site {
 
     async fn attached(&mut self) -> Device {
         match self.event().await {
-            Event::Attached(device) => device,
+            Event::Attached(device, _) => device,
+            Event::InForce(_) => panic!("it was here"),
+            Event::Detached(_) => panic!("it left"),
+        }
+    }
+
+    async fn in_force(&mut self) -> TunnelSettings {
+        match self.event().await {
+            Event::InForce(settings) => settings,
+            Event::Attached(..) => panic!("another came"),
             Event::Detached(_) => panic!("it left"),
         }
     }
@@ -66,7 +75,8 @@ impl Site {
     async fn detached(&mut self) {
         match self.event().await {
             Event::Detached(done) => done.send(()).unwrap(),
-            Event::Attached(_) => panic!("another came"),
+            Event::Attached(..) => panic!("another came"),
+            Event::InForce(_) => panic!("it stays"),
         }
     }
 
@@ -214,7 +224,10 @@ async fn changed_settings_are_pushed_and_have_to_be_in_force_in_time() {
     for (number, mtu) in [(2, 1300), (3, 1280)] {
         site.extensions.orders.send_modify(|orders| orders.settings.mtu = mtu);
         assert_eq!(player.hear().await, Heard::Settings(number, mtu));
+        // Said twice, it is heard once.
         player.say(number, Frame::Ready).await;
+        player.say(number, Frame::Ready).await;
+        assert_eq!(site.in_force().await, settings(mtu));
     }
     // An answer to what is no longer wanted is none.
     site.extensions.orders.send_modify(|orders| orders.settings.mtu = 1420);

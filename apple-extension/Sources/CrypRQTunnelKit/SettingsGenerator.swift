@@ -1,19 +1,19 @@
 import Foundation
 
 /// What the interface shall be like, in the terms of NetworkExtension.
-public struct NetworkPlan: Equatable, Sendable {
-    public struct IPv4Route: Equatable, Sendable {
+public struct NetworkPlan: Equatable, Sendable, Encodable {
+    public struct IPv4Route: Equatable, Sendable, Encodable {
         public var address: String
         public var mask: String
     }
 
-    public struct IPv6Route: Equatable, Sendable {
+    public struct IPv6Route: Equatable, Sendable, Encodable {
         public var address: String
         public var prefix: Int
     }
 
     /// One family's addresses and routes.
-    public struct Family<Route: Equatable & Sendable>: Equatable, Sendable {
+    public struct Family<Route: Equatable & Sendable & Encodable>: Equatable, Sendable, Encodable {
         public var addresses: [Route] = []
         public var included: [Route] = []
         public var excluded: [Route] = []

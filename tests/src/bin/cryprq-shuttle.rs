@@ -9,10 +9,12 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
-use cryprq_ipc_proto::extension::StopReason;
 use cryprq_ipc_proto::frame::Frame;
 use cryprq_tests::shuttle::{Ending, Options, Remote, run};
 use tokio::signal::unix::{SignalKind, signal};
+
+/// How long a daemon has to close the connection of a shuttle that ends.
+const FAREWELL: Duration = Duration::from_secs(3);
 
 fn main() -> anyhow::Result<ExitCode> {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
@@ -36,6 +38,7 @@ fn main() -> anyhow::Result<ExitCode> {
             println!("refused {}: {error}", error.code.name());
             ExitCode::FAILURE
         }
+        Ending::System => ExitCode::SUCCESS,
         Ending::NoDaemon => {
             println!("no daemon");
             ExitCode::from(2)
@@ -61,7 +64,8 @@ fn obey_signals(remote: Remote) -> anyhow::Result<()> {
                 }
             }
         });
-        let _ = remote.say(&Frame::Stop(StopReason::System));
+        remote.end();
+        std::thread::sleep(FAREWELL);
         std::process::exit(0);
     });
     Ok(())

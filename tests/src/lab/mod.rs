@@ -31,7 +31,7 @@ pub use pair::Pair;
 pub use ping::ping;
 pub use process::{Process, clean_up_when_interrupted};
 pub use shuttle::{SHUTTLED, Shuttle};
-pub use told::Told;
+pub use told::{Told, lines};
 pub use transfer::{Transfer, pattern};
 pub use usage::{cpu, from_ticks, memory};
 pub use wire::{WIRE, join, switch};

@@ -1,7 +1,7 @@
 //! A program that says what it does, a line each.
 
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 
 use anyhow::Context;
@@ -27,7 +27,12 @@ impl Told {
 
     /// What it said.
     pub fn said(&self) -> Vec<String> {
-        std::fs::read_to_string(&self.output).unwrap_or_default().lines().map(str::to_owned).collect()
+        lines(&self.output)
+    }
+
+    /// The file that it says it in.
+    pub fn output(&self) -> &Path {
+        &self.output
     }
 
     /// How many lines are like this.
@@ -57,4 +62,10 @@ impl Told {
         .with_context(|| format!("it said {:#?}", self.said()))?;
         status.context("no exit status")
     }
+}
+
+/// The whole lines of a file, which may not be there yet.
+pub fn lines(file: &Path) -> Vec<String> {
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n')).map(str::to_owned).collect()
 }

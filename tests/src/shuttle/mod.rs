@@ -7,12 +7,12 @@
 mod interface;
 mod link;
 
-pub use interface::Interface;
+pub use interface::{Interface, MARK};
 pub use link::{Link, NoLink};
 
 use std::io::{self, IoSlice};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -47,6 +47,8 @@ pub enum Ending {
     Refused(ErrorBody),
     /// No daemon was there for so long.
     NoDaemon,
+    /// The system ended it.
+    System,
 }
 
 /// What can be said to the daemon from another thread.
@@ -58,6 +60,7 @@ struct Shared {
     link: Mutex<Option<Link>>,
     /// Packets of the interface that no daemon took.
     lost: AtomicU64,
+    ended: AtomicBool,
 }
 
 impl Remote {
@@ -67,6 +70,17 @@ impl Remote {
     /// When there is none, or it takes nothing.
     pub fn say(&self, frame: &Frame<'_>) -> io::Result<()> {
         self.with(|link| link.send(0, frame))
+    }
+
+    /// Ends the shuttle, as the system ends an extension: the daemon is told, and closes the connection.
+    pub fn end(&self) {
+        self.0.ended.store(true, Ordering::Relaxed);
+        // A daemon that is away need not be told.
+        let _ = self.say(&Frame::Stop(StopReason::System));
+    }
+
+    fn is_ended(&self) -> bool {
+        self.0.ended.load(Ordering::Relaxed)
     }
 
     /// Packets of the interface that no daemon took.
@@ -105,24 +119,34 @@ pub fn run(options: &Options, remote: &Remote, mut tell: impl FnMut(&str)) -> an
     let mut interface = Interface::new(&options.interface)?;
     let (sink, reader) = (tun.try_clone()?, remote.clone());
     std::thread::spawn(move || pump_up(tun, &reader));
-    let mut shuttle = Shuttle { sink, interface: &mut interface, remote, tell: &mut tell };
-    let (mut pause, mut alone_since) = (FIRST_PAUSE, Instant::now());
-    loop {
-        match Link::open(&options.socket) {
-            Ok(link) => {
-                (shuttle.tell)("attached");
-                if let Some(ending) = shuttle.converse(link)? {
-                    return Ok(ending);
+    let ending = Shuttle { sink, interface: &mut interface, remote, tell: &mut tell }.run(options)?;
+    interface.undo()?;
+    Ok(ending)
+}
+
+impl Shuttle<'_> {
+    fn run(&mut self, options: &Options) -> anyhow::Result<Ending> {
+        let (mut pause, mut alone_since) = (FIRST_PAUSE, Instant::now());
+        while !self.remote.is_ended() {
+            match Link::open(&options.socket) {
+                Ok(link) => {
+                    (self.tell)("attached");
+                    if let Some(ending) = self.converse(link)? {
+                        return Ok(ending);
+                    }
+                    (self.tell)("away");
+                    (pause, alone_since) = (FIRST_PAUSE, Instant::now());
                 }
-                (shuttle.tell)("away");
-                (pause, alone_since) = (FIRST_PAUSE, Instant::now());
+                Err(NoLink::Refused(error)) => return Ok(Ending::Refused(error)),
+                Err(NoLink::Absent(_)) if alone_since.elapsed() >= options.patience => return Ok(Ending::NoDaemon),
+                Err(NoLink::Absent(_)) => {}
             }
-            Err(NoLink::Refused(error)) => return Ok(Ending::Refused(error)),
-            Err(NoLink::Absent(_)) if alone_since.elapsed() >= options.patience => return Ok(Ending::NoDaemon),
-            Err(NoLink::Absent(_)) => {}
+            if !self.remote.is_ended() {
+                std::thread::sleep(pause);
+            }
+            pause = (2 * pause).min(LONGEST_PAUSE);
         }
-        std::thread::sleep(pause);
-        pause = (2 * pause).min(LONGEST_PAUSE);
+        Ok(Ending::System)
     }
 }
 

@@ -2,6 +2,10 @@
 //!
 //! `CRYPRQ_SWIFT_PROGRAMS` is the folder that they were built to; tests/run sets it.
 
+mod pump;
+
+pub use pump::{PUMPED, Pump};
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 

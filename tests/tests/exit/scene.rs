@@ -5,7 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
-use cryprq_tests::lab::{Daemon, Host, Identity, Mirror, Peering, Process, programs, switch, until};
+use cryprq_tests::lab::{Daemon, Host, Identity, Mirror, Peering, Process, SHUTTLED, Shuttle, programs, switch, until};
+use cryprq_tests::swift::{Pump, program};
 
 /// Addresses of the internet that are on no link.
 pub(super) const FAR: [&str; 2] = ["198.51.100.1", "2001:db8:99::1"];
@@ -21,6 +22,17 @@ pub(super) const NAME: &str = "far.example";
 /// The client's resolver before there is an exit: nobody is there.
 pub(super) const DEAD: &str = "nameserver 192.0.2.66\nsearch lan.example\n";
 
+/// How inner packets get to the client's daemon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// By an interface of its own.
+    Interface,
+    /// By the shuttle, which plays the extension's part.
+    Shuttle,
+    /// By the Swift pump.
+    Swift,
+}
+
 /// The hosts with their daemons; none runs yet.
 pub(super) struct Scene {
     pub(super) client: Daemon,
@@ -28,24 +40,35 @@ pub(super) struct Scene {
     pub(super) host_client: Host,
     pub(super) host_gateway: Host,
     pub(super) internet: Host,
+    way: Way,
+    /// Who plays the extension's part, once both daemons run.
+    shuttle: Option<Shuttle>,
+    pump: Option<Pump>,
     _mirrors: Vec<Mirror>,
     _resolver: Process,
     _switch: Host,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Scene {
     /// `None` with a line that says what this machine lacks.
     pub(super) fn new() -> Result<Option<Self>> {
-        Self::dialling(&[QUIC])
+        Self::by(Way::Interface)
     }
 
-    pub(super) fn dialling(addresses: &[&str]) -> Result<Option<Self>> {
+    pub(super) fn by(way: Way) -> Result<Option<Self>> {
+        Self::dialling(way, &[QUIC])
+    }
+
+    pub(super) fn dialling(way: Way, addresses: &[&str]) -> Result<Option<Self>> {
         for program in ["ip", "nft", "dnsmasq", "curl", "iperf3"] {
             if which(program).is_none() {
                 println!("skipped: exit nodes: this machine has no {program}");
                 return Ok(None);
             }
+        }
+        if way == Way::Swift && program("swift-pump").is_none() {
+            return Ok(None);
         }
         let Some(hosts) = hosts()? else { return Ok(None) };
         let [host_client, host_gateway, internet] = &hosts;
@@ -74,6 +97,9 @@ impl Scene {
         let peer = Peering { peer: &id_client, name: "client", addresses: &[] };
         let gateway = Daemon::new(host_gateway, folder.path().join("gateway"), &id_gateway, &[peer])?;
         gateway.configure("forward = true\n")?;
+        if way != Way::Interface {
+            client.take_from_extension()?;
+        }
         let [host_client, host_gateway, internet] = hosts;
         Ok(Some(Self {
             client,
@@ -81,10 +107,13 @@ impl Scene {
             host_client,
             host_gateway,
             internet,
+            way,
+            shuttle: None,
+            pump: None,
             _mirrors: mirrors,
             _resolver: resolver,
             _switch: switch,
-            _folder: folder,
+            folder,
         }))
     }
 
@@ -92,7 +121,28 @@ impl Scene {
     pub(super) fn connect(&mut self) -> Result<()> {
         self.gateway.start()?;
         self.client.start()?;
+        self.attach()?;
         self.client.wait_connected()
+    }
+
+    /// Whoever plays the extension's part is there, and so are its settings.
+    fn attach(&mut self) -> Result<()> {
+        match self.way {
+            Way::Interface => {}
+            Way::Shuttle => {
+                let shuttle = Shuttle::start(&self.host_client, &self.client, SHUTTLED, 60)?;
+                shuttle.wait_said("settings", 1).with_context(|| self.logs())?;
+                self.shuttle = Some(shuttle);
+            }
+            Way::Swift => {
+                let program = program("swift-pump").context("the pump was there")?;
+                let told = self.folder.path().join("pump");
+                let pump = Pump::start(&program, &self.host_client, &self.client.tun_socket(), told)?;
+                pump.wait_in_force().with_context(|| self.logs())?;
+                self.pump = Some(pump);
+            }
+        }
+        Ok(())
     }
 
     /// The client's traffic goes through the gateway.
@@ -114,7 +164,23 @@ impl Scene {
                 exit["state"] == "active" && exit["ipv4"] == true && exit["ipv6"] == true
             })
         })
-        .with_context(|| self.logs())
+        .with_context(|| self.logs())?;
+        self.wait_in_force()
+    }
+
+    /// What the extension was told is done to the host.
+    pub(super) fn wait_in_force(&self) -> Result<()> {
+        // The shuttle says so itself after it was done.
+        self.pump.as_ref().map_or(Ok(()), Pump::wait_in_force)
+    }
+
+    /// The client's host leads nothing to the exit any more.
+    pub(super) fn down(&self) -> Result<()> {
+        self.client.cli(&["down"], "")?;
+        until("the host's own resolvers are asked", || {
+            sh(&self.host_client, "cat /etc/resolv.conf").is_ok_and(|told| told == DEAD)
+        })?;
+        self.wait_in_force()
     }
 
     /// Whom the internet sees when the client asks at an address or a name.

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, ensure};
 use cryprq_tests::lab::{Capture, Process, until};
 
-use super::scene::{FAR, GATEWAY, LAN, NAME, PORT, Scene, TCP, run, sh};
+use super::scene::{FAR, GATEWAY, LAN, NAME, PORT, Scene, TCP, Way, ensure_same, run, sh, state};
 
 /// The client's own address on the outer network.
 const CLIENT: [&str; 2] = ["192.0.2.1", "2001:db8::1"];
@@ -21,8 +21,23 @@ fn through(scene: &Scene) -> Result<()> {
 
 #[test]
 fn the_internet_sees_the_gateway_over_both_families_and_names_are_asked_through_the_tunnel() -> Result<()> {
-    let Some(mut scene) = Scene::new()? else { return Ok(()) };
+    the_internet_sees_the_gateway(Way::Interface)
+}
+
+#[test]
+fn through_the_shuttle_the_internet_sees_the_gateway_too() -> Result<()> {
+    the_internet_sees_the_gateway(Way::Shuttle)
+}
+
+#[test]
+fn through_the_swift_pump_the_internet_sees_the_gateway_too() -> Result<()> {
+    the_internet_sees_the_gateway(Way::Swift)
+}
+
+fn the_internet_sees_the_gateway(way: Way) -> Result<()> {
+    let Some(mut scene) = Scene::by(way)? else { return Ok(()) };
     scene.connect()?;
+    let before = state(&scene.host_client)?;
     for (far, own) in FAR.into_iter().zip(CLIENT) {
         ensure!(scene.seen(far, "-sS")? == own.parse::<IpAddr>()?, "without an exit the client is seen itself");
     }
@@ -39,7 +54,9 @@ fn the_internet_sees_the_gateway_over_both_families_and_names_are_asked_through_
         frames += usize::from(is_ours(packet)?);
     }
     ensure!(frames > 100, "only {frames} frames were seen");
-    Ok(())
+    scene.down()?;
+    ensure!(scene.seen(FAR[0], "-4")? == CLIENT[0].parse::<IpAddr>()?, "without an exit it is seen itself again");
+    ensure_same("down", &before, &state(&scene.host_client)?)
 }
 
 /// A bulk flow each way.
@@ -78,15 +95,31 @@ fn is_ours(frame: &[u8]) -> Result<bool> {
 
 #[test]
 fn by_tcp_alone_the_tunnels_own_connection_stays_outside() -> Result<()> {
-    let Some(mut scene) = Scene::dialling(&[TCP])? else { return Ok(()) };
+    the_tunnels_own_connection_stays_outside(Way::Interface)
+}
+
+#[test]
+fn by_tcp_alone_the_tunnels_own_connection_stays_outside_of_the_shuttle_too() -> Result<()> {
+    the_tunnels_own_connection_stays_outside(Way::Shuttle)
+}
+
+#[test]
+fn by_tcp_alone_the_tunnels_own_connection_stays_outside_of_the_swift_pump_too() -> Result<()> {
+    the_tunnels_own_connection_stays_outside(Way::Swift)
+}
+
+fn the_tunnels_own_connection_stays_outside(way: Way) -> Result<()> {
+    let Some(mut scene) = Scene::dialling(way, &[TCP])? else { return Ok(()) };
     for daemon in [&scene.client, &scene.gateway] {
         daemon.prefix("carrier = \"stream\"\n")?;
     }
     scene.exit()?;
     through(&scene)?;
+    left_out(&scene, way)?;
     // It comes back by itself, though everything leads to an exit that is not there.
     scene.gateway.kill()?;
     until("the loss is noticed", || scene.client.peer().is_ok_and(|peer| peer["state"] != "connected"))?;
+    left_out(&scene, way)?;
     scene.gateway.start()?;
     scene.client.wait_connected()?;
     scene.wait_active()?;
@@ -96,9 +129,31 @@ fn by_tcp_alone_the_tunnels_own_connection_stays_outside() -> Result<()> {
     Ok(())
 }
 
+/// An extension's system, which knows no ports, leaves out the host that the connection leads to, while it stands and
+/// while it is tried again.
+fn left_out(scene: &Scene, way: Way) -> Result<()> {
+    let is_left_out =
+        || sh(&scene.host_client, "ip route show table 25459").is_ok_and(|told| told.contains("throw 192.0.2.2"));
+    if way == Way::Interface { Ok(()) } else { until("the gateway's own address is left out", is_left_out) }
+}
+
 #[test]
 fn while_the_exit_is_gone_nothing_leaves_outside_but_for_the_lan() -> Result<()> {
-    let Some(mut scene) = Scene::new()? else { return Ok(()) };
+    nothing_leaves_outside(Way::Interface)
+}
+
+#[test]
+fn while_the_exit_is_gone_nothing_leaves_outside_of_the_shuttle_either() -> Result<()> {
+    nothing_leaves_outside(Way::Shuttle)
+}
+
+#[test]
+fn while_the_exit_is_gone_nothing_leaves_outside_of_the_swift_pump_either() -> Result<()> {
+    nothing_leaves_outside(Way::Swift)
+}
+
+fn nothing_leaves_outside(way: Way) -> Result<()> {
+    let Some(mut scene) = Scene::by(way)? else { return Ok(()) };
     scene.exit()?;
     scene.gateway.kill()?;
     let capture = Capture::start(&scene.host_client)?;
@@ -143,7 +198,21 @@ fn mac(scene: &Scene) -> Result<[u8; 6]> {
 
 #[test]
 fn a_family_that_the_exit_does_not_forward_is_refused_and_not_leaked() -> Result<()> {
-    let Some(mut scene) = Scene::new()? else { return Ok(()) };
+    a_family_is_refused(Way::Interface)
+}
+
+#[test]
+fn a_family_that_the_exit_does_not_forward_is_refused_to_the_shuttle_too() -> Result<()> {
+    a_family_is_refused(Way::Shuttle)
+}
+
+#[test]
+fn a_family_that_the_exit_does_not_forward_is_refused_to_the_swift_pump_too() -> Result<()> {
+    a_family_is_refused(Way::Swift)
+}
+
+fn a_family_is_refused(way: Way) -> Result<()> {
+    let Some(mut scene) = Scene::by(way)? else { return Ok(()) };
     sh(&scene.host_gateway, "ip -6 route del default")?;
     scene.connect()?;
     scene.client.cli(&["up", "--exit", "gateway"], "")?;
@@ -154,6 +223,7 @@ fn a_family_that_the_exit_does_not_forward_is_refused_and_not_leaked() -> Result
         })
     })
     .with_context(|| scene.logs())?;
+    scene.wait_in_force()?;
     let capture = Capture::start(&scene.host_client)?;
     let told = sh(&scene.host_client, &format!("curl -sS -6 --max-time 10 http://[{}]:{PORT}/ 2>&1 || true", FAR[1]))?;
     ensure!(told.contains("Failed to connect") && !told.contains("timed out"), "it is told at once: {told}");

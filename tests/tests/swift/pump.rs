@@ -1,62 +1,20 @@
 //! The Swift pump in the place of the extension: packets of a real tunnel pass through Swift code.
 
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use cryprq_ipc_proto::extension::TunnelSettings;
 use cryprq_ipc_proto::frame::Frame;
-use cryprq_tests::lab::{Flow, Host, Identity, Pair, Process, Told, Transfer, pattern, ping, until};
-use cryprq_tests::shuttle::Interface;
+use cryprq_tests::lab::{Flow, Host, Identity, Pair, Process, Transfer, pattern, ping, until};
 use nix::sys::signal::Signal;
 
-use cryprq_tests::swift::program;
+use cryprq_tests::swift::{Pump, program};
 
 const B_QUIC: &str = "/ip4/192.0.2.2/udp/41820/quic-v1";
-const TUN: &str = "swift0";
 /// The time that a busy machine gets for what takes milliseconds.
 const LIMIT: Duration = Duration::from_secs(9);
-
-/// The pump on a host; dropped, it is killed, and its interface goes with it.
-struct Pump(Told);
-
-impl Pump {
-    /// Starts a pump that looks for a daemon at `socket`.
-    fn start(program: &Path, host: &Host, socket: &Path, told: PathBuf) -> Result<Self> {
-        let mut command = Command::new(program);
-        command.arg(socket).arg(TUN);
-        Told::start(host, command, told).map(Self)
-    }
-
-    fn said(&self) -> Vec<String> {
-        self.0.said()
-    }
-
-    /// Waits until it has said so many lines that hold this.
-    fn wait_said(&self, what: &str, times: usize) -> Result<()> {
-        self.0.wait_said(what, times, |line| line.contains(what))
-    }
-
-    fn times(&self, what: &str) -> usize {
-        self.0.times(|line| line.contains(what))
-    }
-
-    fn wait(&mut self) -> Result<ExitStatus> {
-        self.0.wait()
-    }
-}
-
-/// What macOS would do with the settings of A, whose one peer is B.
-fn put_in_force(host: &Host, own: &Identity, peer: &Identity) -> Result<()> {
-    let prefixes = |of: &Identity| -> Result<Vec<_>> {
-        Ok(vec![format!("{}/32", of.ipv4).parse()?, format!("{}/128", of.ipv6).parse()?])
-    };
-    let (addresses, included) = (prefixes(own)?, prefixes(peer)?);
-    let settings = TunnelSettings { addresses, included, excluded: vec![], dns: vec![], mtu: 1400 };
-    host.run(move || Interface::new(TUN)?.apply(&settings))
-}
 
 /// A behind the pump, and B with an interface of its own; the tunnel stands.
 fn connected(program: &Path) -> Result<Option<(Pair, Pump)>> {
@@ -64,9 +22,7 @@ fn connected(program: &Path) -> Result<Option<(Pair, Pump)>> {
     pair.a.take_from_extension()?;
     pair.connect()?;
     let pump = Pump::start(program, &pair.host_a, &pair.a.tun_socket(), pair.folder.path().join("pump"))?;
-    pump.wait_said("apply", 1).with_context(|| pair.a.log())?;
-    put_in_force(&pair.host_a, &pair.id_a, &pair.id_b)?;
-    pump.wait_said(r#""started":"""#, 1)?;
+    pump.wait_in_force().with_context(|| pair.a.log())?;
     Ok(Some((pair, pump)))
 }
 
@@ -146,14 +102,14 @@ fn sleep_holds_packets_back_and_wake_lets_them_pass() -> Result<()> {
     let Some(program) = program("swift-pump") else { return Ok(()) };
     let Some((pair, pump)) = connected(&program)? else { return Ok(()) };
     passes(&pair)?;
-    pump.0.process.signal(Signal::SIGUSR1)?;
+    pump.signal(Signal::SIGUSR1)?;
     pump.wait_said("asleep", 1)?;
     let flow = Flow::start(&pair.host_b, &pair.host_a, pair.id_a.ipv4.into(), 100, Duration::from_millis(10))?;
     until("packets are held back", || {
         pair.a.peer().is_ok_and(|peer| peer["drops"]["extension_away"].as_u64() > Some(0))
     })
     .with_context(|| pair.a.log())?;
-    pump.0.process.signal(Signal::SIGUSR2)?;
+    pump.signal(Signal::SIGUSR2)?;
     let before = flow.arrived();
     until("packets come again", || flow.arrived() > before).with_context(|| pair.a.log())?;
     ensure!(pump.times("reasserting") == 0, "it was attached all the time: {:#?}", pump.said());
@@ -190,7 +146,7 @@ fn a_second_extension_is_refused_and_the_first_stays() -> Result<()> {
 fn stop_of_the_system_is_told_and_stop_of_the_daemon_is_obeyed() -> Result<()> {
     let Some(program) = program("swift-pump") else { return Ok(()) };
     let Some((mut pair, mut pump)) = connected(&program)? else { return Ok(()) };
-    pump.0.process.signal(Signal::SIGTERM)?;
+    pump.signal(Signal::SIGTERM)?;
     ensure!(pump.wait()?.success(), "{:#?}", pump.said());
     until("the daemon heard it", || pair.a.logged("the extension stopped") == 1).with_context(|| pair.a.log())?;
     let mut pump = Pump::start(&program, &pair.host_a, &pair.a.tun_socket(), pair.folder.path().join("next"))?;
@@ -230,7 +186,7 @@ fn a_daemon_of_another_version_and_garbage_end_the_start_with_an_error() -> Resu
         } else {
             // Such a daemon is given another chance, until the 20 s of a start are over.
             pump.wait_said(told, 2)?;
-            ensure!(pump.0.process.ended().is_none(), "{:#?}", pump.said());
+            ensure!(!pump.has_ended(), "{:#?}", pump.said());
         }
     }
     Ok(())

@@ -2,8 +2,8 @@
 //
 // Usage: swift-pump SOCKET INTERFACE
 // It makes the interface and leaves its addresses and routes to whoever started it: what the extension would ask of
-// macOS is said on standard output, one JSON object a line: {"apply":"…"}, {"started":""}, {"reasserting":"true"},
-// {"cancelled":"why"}. SIGTERM stops it; SIGUSR1 is sleep and SIGUSR2 is wake.
+// macOS is said on standard output, one JSON object a line: {"apply":"a NetworkPlan as JSON"}, {"started":""},
+// {"reasserting":"true"}, {"cancelled":"why"}. SIGTERM stops it; SIGUSR1 is sleep and SIGUSR2 is wake.
 import CrypRQTunnelKit
 import Foundation
 
@@ -51,7 +51,7 @@ final class TunFlow: PacketFlow {
 /// Says what it is asked; the test that started it does it.
 struct Teller: TunnelHost {
     func apply(_ plan: NetworkPlan, done: @escaping @Sendable (String?) -> Void) {
-        say(["apply": "\(plan)"])
+        say(["apply": String(decoding: (try? JSONEncoder().encode(plan)) ?? Data(), as: UTF8.self)])
         done(nil)
     }
 

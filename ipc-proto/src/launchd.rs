@@ -2,8 +2,8 @@
 
 /// The daemon's program.
 pub const PROGRAM: &str = "/Library/PrivilegedHelperTools/dev.cryprq.daemon";
-/// The command line's program.
-pub const CLI: &str = "/usr/local/bin/cryprq";
+/// The command line's program: not in `/usr/local`, which on many Macs others than root may change.
+pub const CLI: &str = "/opt/cryprq/bin/cryprq";
 /// The job's property list.
 pub const PROPERTY_LIST: &str = "/Library/LaunchDaemons/dev.cryprq.daemon.plist";
 /// What the service manager calls the control socket: launchd's `Sockets` entry, systemd's `FileDescriptorName=`.

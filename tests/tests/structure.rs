@@ -12,7 +12,7 @@ const FOLDERS: [&str; 7] = ["apple-extension", "daemon", "docs", "installer", "i
 
 /// What of the workspace each crate may depend on: `node` ← `os` ← `net` ← daemon, and the command line knows the
 /// local protocol only. The tests may use everything.
-const ORDER: [(&str, &[&str]); 7] = [
+const ORDER: [(&str, &[&str]); 8] = [
     ("cryprq-ipc-proto", &[]),
     ("cryprq-ipc", &["cryprq-ipc-proto"]),
     ("cryprq-node", &[]),
@@ -20,6 +20,7 @@ const ORDER: [(&str, &[&str]); 7] = [
     ("cryprq-net", &["cryprq-node", "cryprq-os"]),
     ("cryprqd", &["cryprq-ipc-proto", "cryprq-net", "cryprq-node", "cryprq-os"]),
     ("cryprq", &["cryprq-ipc-proto"]),
+    ("cryprq-installer", &["cryprq-ipc-proto"]),
 ];
 const TESTS: &str = "cryprq-tests";
 

@@ -1,0 +1,242 @@
+//! What the scripts refuse, each with one line, and how they leave the Mac.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, chown, symlink};
+
+use crate::fixture::Fixture;
+use crate::mac::{Mac, difference, refusal, success};
+
+const UNINSTALLER: &str = "/opt/cryprq/uninstall.sh";
+const DAEMON: &str = "/Library/PrivilegedHelperTools/dev.cryprq.daemon";
+const JOB: &str = "/Library/LaunchDaemons/dev.cryprq.daemon.plist";
+
+/// Spoils a Mac in one way.
+type Spoil<'s> = &'s dyn Fn(&Mac);
+
+#[test]
+fn a_mac_that_cannot_take_it_and_a_caller_who_may_not_change_nothing() {
+    let plain = |mac: &Mac| {
+        fs::remove_file(mac.path("/usr/bin/id")).unwrap();
+        mac.write("/usr/bin/id", "#!/bin/sh\necho 501\n", 0o755);
+    };
+    let cases: [(Spoil<'_>, &str); 4] = [
+        (&|mac| mac.fake("machine", "ppc\n"), "a processor of the kind ppc"),
+        (&|mac| mac.fake("system", "12.7.6\n"), "this Mac has macOS 12.7.6; version 13 or later is needed"),
+        (&|mac| mac.fake("system", "\n"), "version 13 or later is needed"),
+        (&plain, "an administrator has to install this"),
+    ];
+    for (spoil, reason) in cases {
+        let Some(mac) = Mac::new("bash") else { return };
+        spoil(&mac);
+        let before = mac.everything();
+        let told = refusal(&mac.install(&Fixture::new(), "1.2.3"));
+        assert!(told.contains(reason), "{told}");
+        assert_eq!(difference(&before, &mac.everything()), Vec::<String>::new());
+    }
+    let Some(mac) = Mac::new("bash") else { return };
+    success(&mac.install(&Fixture::new(), "1.2.3"));
+    for script in ["/private/tmp/scripts/preinstall", "/private/tmp/scripts/postinstall"] {
+        let told = refusal(&mac.run(script, &["CrypRQ.pkg", "/Volumes/Other", "/Volumes/Other"]));
+        assert!(told.contains("not on '/Volumes/Other'"), "{told}");
+    }
+    plain(&mac);
+    let installed = mac.everything();
+    assert!(refusal(&mac.script("postinstall")).contains("an administrator has to install this"));
+    assert!(refusal(&mac.run(UNINSTALLER, &[])).contains("root has to do this"));
+    let usage = mac.run(UNINSTALLER, &["--all"]);
+    assert_eq!(usage.status.code(), Some(2));
+    assert_eq!(difference(&installed, &mac.everything()), Vec::<String>::new());
+}
+
+#[test]
+fn attack_20_an_older_version_does_not_take_the_place_of_a_newer_one() {
+    let Some(mac) = Mac::new("dash") else { return };
+    let fixture = Fixture::new();
+    success(&mac.install(&fixture, "1.10.0"));
+    let installed = mac.everything();
+    for older in ["1.9.9", "1.2.3", "0.99.99"] {
+        let told = refusal(&mac.install(&fixture, older));
+        assert!(told.contains(&format!("version 1.10.0 is installed and this is the older {older}")), "{told}");
+        assert_eq!(difference(&installed, &mac.everything()), Vec::<String>::new());
+    }
+    // The way that it names.
+    success(&mac.run(UNINSTALLER, &[]));
+    success(&mac.script("preinstall"));
+}
+
+#[test]
+fn attack_17_a_folder_that_others_can_change_or_that_is_a_link_is_refused_before_anything_is_copied() {
+    let link = |place: &'static str| {
+        move |mac: &Mac| {
+            fs::create_dir_all(mac.path("/private/tmp/elsewhere")).unwrap();
+            fs::create_dir_all(mac.path(place).parent().unwrap()).unwrap();
+            let _ = fs::remove_dir(mac.path(place));
+            symlink("/private/tmp/elsewhere", mac.path(place)).unwrap();
+        }
+    };
+    let open = |place: &'static str, mode: u32| {
+        move |mac: &Mac| {
+            fs::create_dir_all(mac.path(place)).unwrap();
+            mac.mode(place, mode);
+        }
+    };
+    let cases: [(Spoil<'_>, &str); 9] = [
+        (&link("/opt/cryprq"), "/opt/cryprq"),
+        (&link("/opt/cryprq/bin"), "/opt/cryprq/bin"),
+        (&link("/Library/Logs/CrypRQ"), "/Library/Logs/CrypRQ"),
+        (&link("/Library/Application Support/CrypRQ"), "/Library/Application Support/CrypRQ"),
+        (&open("/opt", 0o775), "/opt"),
+        (&open("/Library/LaunchDaemons", 0o777), "/Library/LaunchDaemons"),
+        (&open("/Library/PrivilegedHelperTools", 0o1775), "/Library/PrivilegedHelperTools"),
+        (&open("/private/etc/newsyslog.d", 0o757), "/private/etc/newsyslog.d"),
+        (&open("/Library/Application Support", 0o777), "/Library/Application Support"),
+    ];
+    for (spoil, named) in cases {
+        let Some(mac) = Mac::new("bash") else { return };
+        spoil(&mac);
+        let before = mac.everything();
+        let told = refusal(&mac.install(&Fixture::new(), "1.2.3"));
+        assert!(told.contains(&format!("error: {named} is ")), "{named}: {told}");
+        assert_eq!(difference(&before, &mac.everything()), Vec::<String>::new());
+    }
+    let Some(mac) = Mac::new("bash") else { return };
+    if fs::metadata("/proc/self").unwrap().uid() != 0 {
+        println!("skipped: a folder of somebody else's on a Mac: run as root, who can give a folder away");
+        return;
+    }
+    fs::create_dir(mac.path("/opt")).unwrap();
+    chown(mac.path("/opt"), Some(501), Some(80)).unwrap();
+    assert!(refusal(&mac.install(&Fixture::new(), "1.2.3")).contains("error: /opt is "));
+}
+
+#[test]
+fn attack_17_a_program_that_is_missing_linked_or_writable_is_not_started() {
+    let swap = |mac: &Mac| {
+        fs::rename(mac.path(DAEMON), mac.path("/private/tmp/daemon")).unwrap();
+        symlink("/private/tmp/daemon", mac.path(DAEMON)).unwrap();
+    };
+    let cases: [(Spoil<'_>, &str); 5] = [
+        (&|mac| fs::remove_file(mac.path(DAEMON)).unwrap(), "is missing: the copying was interrupted"),
+        (&|mac| fs::hard_link(mac.path(DAEMON), mac.path("/private/tmp/second")).unwrap(), "has a second name"),
+        (&swap, "is a link"),
+        (&|mac| mac.mode(JOB, 0o664), "others than root may change it"),
+        (&|mac| mac.write(JOB, "<plist>", 0o644), "is damaged"),
+    ];
+    for (spoil, reason) in cases {
+        let Some(mac) = Mac::new("bash") else { return };
+        let fixture = Fixture::new();
+        success(&mac.install(&fixture, "1.2.3"));
+        success(&mac.run(UNINSTALLER, &["--purge"]));
+        mac.copy(&fixture.path("1.2.3.parts"));
+        if reason == "is damaged" {
+            mac.write("/usr/libexec/PlistBuddy", "#!/bin/sh\nexit 1\n", 0o755);
+        }
+        spoil(&mac);
+        let before = mac.everything();
+        mac.calls();
+        let told = refusal(&mac.script("postinstall"));
+        assert!(told.contains(reason), "{reason}: {told}");
+        assert!(!mac.calls().iter().any(|call| call.starts_with("launchctl bootstrap")));
+        assert_eq!(difference(&before, &mac.everything()), Vec::<String>::new(), "{reason}");
+    }
+}
+
+#[test]
+fn what_postinstall_made_is_undone_when_it_cannot_go_on() {
+    const FULL: &str = "mount -t tmpfs -o mode=755,nr_inodes=1 none \"$1/Library/Logs\"";
+    const NO_ROOM_FOR_THE_JOB: &str = "cp $1/Library/LaunchDaemons/* $1/private/tmp/job; \
+        mount -t tmpfs -o mode=755,nr_inodes=2 none $1/Library/LaunchDaemons; \
+        cp $1/private/tmp/job $1/Library/LaunchDaemons/dev.cryprq.daemon.plist; rm $1/private/tmp/job";
+    let cases: [(&str, &'static str, &str); 6] = [
+        ("", FULL, "cannot make a folder, nothing was started: mkdir:"),
+        ("Groups/_other", NO_ROOM_FOR_THE_JOB, "No space left on device"),
+        ("no-groups", ":", "cannot make the group _cryprq: Operation failed with error: eDSPermissionError"),
+        ("refused", ":", "launchd does not take the job: Bootstrap failed: 5"),
+        ("broken", ":", "the daemon does not come up: /Library/Logs/CrypRQ/cryprqd.log says why"),
+        ("every", ":", "every number of a group from 341 to 399 is taken"),
+    ];
+    for (fault, mounted, reason) in cases {
+        let Some(mut mac) = Mac::new("bash") else { return };
+        let fixture = Fixture::new();
+        success(&mac.install(&fixture, "1.2.3"));
+        success(&mac.run(UNINSTALLER, &["--purge"]));
+        mac.copy(&fixture.path("1.2.3.parts"));
+        match fault {
+            "" => {}
+            "every" => (341..400).for_each(|number| mac.fake(&format!("Groups/_{number}"), &format!("{number}\n"))),
+            fault => mac.fake(fault, "341\n"),
+        }
+        mac.before = mounted;
+        let before = mac.everything();
+        let told = refusal(&mac.script("postinstall"));
+        assert!(told.contains(reason), "{reason}: {told}");
+        assert_eq!(difference(&before, &mac.everything()), Vec::<String>::new(), "{reason}");
+    }
+}
+
+#[test]
+fn on_a_read_only_volume_nothing_is_begun() {
+    let Some(mut mac) = Mac::new("bash") else { return };
+    let fixture = Fixture::new();
+    success(&mac.install(&fixture, "1.2.3"));
+    mac.before = "mount --bind \"$1/Library/LaunchDaemons\" \"$1/Library/LaunchDaemons\"; \
+        mount -o remount,bind,ro \"$1/Library/LaunchDaemons\"";
+    let installed = mac.everything();
+    assert!(refusal(&mac.script("preinstall")).contains("is the volume read-only?"));
+    assert!(refusal(&mac.run(UNINSTALLER, &["--purge"])).contains("is the volume read-only?"));
+    assert_eq!(difference(&installed, &mac.everything()), Vec::<String>::new());
+}
+
+#[test]
+fn a_daemon_that_does_not_stop_is_neither_replaced_nor_removed() {
+    let Some(mac) = Mac::new("bash") else { return };
+    let fixture = Fixture::new();
+    success(&mac.install(&fixture, "1.2.3"));
+    mac.fake("stuck", "");
+    let installed = mac.everything();
+    assert!(refusal(&mac.install(&fixture, "1.2.4")).contains("the daemon that runs does not stop"));
+    assert!(refusal(&mac.run(UNINSTALLER, &[])).contains("the daemon does not stop"));
+    assert_eq!(difference(&installed, &mac.everything()), Vec::<String>::new());
+}
+
+#[test]
+fn attack_17_nothing_of_the_callers_environment_is_run() {
+    for shell in ["bash", "dash"] {
+        let Some(mut mac) = Mac::new(shell) else { return };
+        let evil = mac.path("/private/tmp/evil");
+        fs::create_dir(&evil).unwrap();
+        for name in ["id", "find", "launchctl", "cat", "sed", "mkdir", "dscl", "startup"] {
+            mac.write(&format!("/private/tmp/evil/{name}"), "#!/bin/sh\n: >/fake/taken-over\n", 0o755);
+        }
+        mac.environment = vec![
+            ("PATH", "/private/tmp/evil:/usr/sbin:/usr/bin:/sbin:/bin"),
+            ("ENV", "/private/tmp/evil/startup"),
+            ("BASH_ENV", "/private/tmp/evil/startup"),
+            ("BASH_FUNC_id%%", "() { : >/fake/taken-over; echo 0; }"),
+            ("BASH_FUNC_find%%", "() { : >/fake/taken-over; echo x; }"),
+            ("CDPATH", "/private/tmp/evil"),
+            ("IFS", "/"),
+            ("home", "/private/tmp/evil"),
+            ("SHELLOPTS", "xtrace"),
+        ];
+        success(&mac.install(&Fixture::new(), "1.2.3"));
+        success(&mac.run(UNINSTALLER, &["--purge"]));
+        assert!(!mac.has("/fake/taken-over"), "with {shell} something of the caller's was run");
+        // The trap works where nothing guards against it.
+        let taken = mac.run("/bin/sh", &["-c", "id"]);
+        assert!(taken.status.success() && mac.has("/fake/taken-over"));
+    }
+}
+
+#[test]
+fn attack_17_no_script_uses_a_folder_where_others_may_write() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    for name in ["scripts/common.sh", "scripts/preinstall", "scripts/postinstall", "uninstall.sh"] {
+        let text = fs::read_to_string(folder.join(name)).unwrap();
+        let found =
+            ["/tmp", "TMPDIR", "mktemp", "/usr/local", "/Users", "HOME"].into_iter().find(|word| text.contains(word));
+        assert_eq!(found, None, "{name}");
+        let sets_path = text.contains("PATH=/usr/bin:/bin:/usr/sbin:/sbin\n");
+        assert!(sets_path || text.contains("\n. \"$here/common.sh\"\n"), "{name}: whose PATH?");
+    }
+}

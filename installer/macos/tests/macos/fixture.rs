@@ -26,7 +26,13 @@ pub(crate) fn universal(mark: &str) -> Vec<u8> {
     let (mut head, mut body) = (vec![0xcafe_babe, 2], Vec::new());
     for (processor, part) in &parts {
         let offset = 8 + 2 * 20 + body.len();
-        head.extend([*processor, 0, u32::try_from(offset).unwrap(), u32::try_from(part.len()).unwrap(), 0]);
+        head.extend([
+            *processor,
+            0,
+            u32::try_from(offset).expect("it is short"),
+            u32::try_from(part.len()).expect("it is short"),
+            0,
+        ]);
         body.extend(part);
     }
     head.iter().flat_map(|number: &u32| number.to_be_bytes()).chain(body).chain(mark.bytes()).collect()
@@ -40,8 +46,8 @@ impl Fixture {
         let folder = tempfile::tempdir().expect("a folder");
         let write = |name: &str, content: &[u8]| {
             let path = folder.path().join(name);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, content).unwrap();
+            fs::create_dir_all(path.parent().expect("a folder")).expect("a folder of the test takes it");
+            fs::write(path, content).expect("a folder of the test takes it");
         };
         write("programs/cryprqd", &universal("the daemon"));
         write("programs/cryprq", &universal("the command line"));
@@ -73,7 +79,7 @@ impl Fixture {
         let output = self.command(&name).args(["--package-version", version]).output().expect("it was built");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let parts = self.path(&format!("{version}.parts"));
-        fs::create_dir(&parts).unwrap();
+        fs::create_dir(&parts).expect("a folder of the test takes it");
         let unpacked = run(Command::new("bsdtar").arg("-xf").arg(self.path(&name)).arg("-C").arg(&parts));
         assert!(unpacked.status.success(), "{}", String::from_utf8_lossy(&unpacked.stderr));
         (self.path(&name), parts)

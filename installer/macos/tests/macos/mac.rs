@@ -104,23 +104,23 @@ impl Mac {
             ("/host", 0o755),
             ("/fake/Groups", 0o755),
         ] {
-            fs::create_dir_all(mac.path(folder)).unwrap();
+            fs::create_dir_all(mac.path(folder)).expect("a folder of the test takes it");
             mac.mode(folder, mode);
         }
         mac.mode("", 0o755);
         for (to, from) in
             [("private/etc", "/etc"), ("private/var", "/var"), ("host/lib", "/lib"), ("host/lib64", "/lib64")]
         {
-            symlink(to, mac.path(from)).unwrap();
+            symlink(to, mac.path(from)).expect("a folder of the test takes it");
         }
-        symlink("/host/lib", mac.path("/usr/lib")).unwrap();
+        symlink("/host/lib", mac.path("/usr/lib")).expect("a folder of the test takes it");
         mac.write("/private/etc/passwd", "root:*:0:0::/var/root:/bin/sh\n", 0o644);
         for tool in TOOLS {
             mac.tool(tool, &format!("/usr/bin/{tool}"));
         }
         mac.tool(shell, "/bin/sh");
         for (path, script) in COMMANDS {
-            let name = Path::new(path).file_name().unwrap().to_str().unwrap();
+            let name = Path::new(path).file_name().and_then(|name| name.to_str()).expect("a name");
             mac.write(path, &format!("#!/bin/sh\necho \"{name} $*\" >>/fake/calls\n{script}\n"), 0o755);
         }
         mac.write("/fake/system", "14.5\n", 0o644);
@@ -146,7 +146,7 @@ impl Mac {
     }
 
     pub(crate) fn mode(&self, path: &str, mode: u32) {
-        fs::set_permissions(self.path(path), fs::Permissions::from_mode(mode)).unwrap();
+        fs::set_permissions(self.path(path), fs::Permissions::from_mode(mode)).expect("a folder of the test takes it");
     }
 
     /// Switches something on that a command of macOS does differently.
@@ -162,7 +162,7 @@ impl Mac {
         let real = which(name).and_then(|path| fs::canonicalize(path).ok());
         let real = real.unwrap_or_else(|| panic!("this machine has no {name}"));
         let below = real.strip_prefix("/usr").expect("a merged /usr");
-        symlink(Path::new("/host").join(below), self.path(place)).unwrap();
+        symlink(Path::new("/host").join(below), self.path(place)).expect("a folder of the test takes it");
     }
 
     /// Runs a program of the Mac as root.
@@ -180,7 +180,7 @@ impl Mac {
     /// Begins a command that is root's in namespaces of its own.
     fn as_root(&self) -> Command {
         let mut command = Command::new("unshare");
-        if fs::metadata("/proc/self").unwrap().uid() != 0 {
+        if fs::metadata("/proc/self").expect("it is there").uid() != 0 {
             command.arg("--map-root-user");
         }
         command.args(["--mount", "--propagation", "private"]);
@@ -219,7 +219,7 @@ impl Mac {
 
     /// How macOS's commands and the daemon were called since the last time.
     pub(crate) fn calls(&self) -> Vec<String> {
-        let calls = fs::read_to_string(self.path("/fake/calls")).unwrap();
+        let calls = fs::read_to_string(self.path("/fake/calls")).expect("a record");
         self.fake("calls", "");
         calls.lines().map(str::to_owned).collect()
     }
@@ -232,16 +232,16 @@ impl Mac {
     }
 
     fn walk(&self, folder: &Path, seen: &mut BTreeSet<String>) {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            let inside = format!("/{}", path.strip_prefix(self.root.path()).unwrap().display());
+        for entry in fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            let inside = format!("/{}", path.strip_prefix(self.root.path()).expect("it is inside").display());
             if ["/host", "/dev", SCRIPTS, "/fake/calls"].contains(&inside.as_str()) {
                 continue;
             }
-            let data = path.symlink_metadata().unwrap();
+            let data = path.symlink_metadata().expect("it is there");
             let content = match (data.is_dir(), data.is_symlink()) {
                 (true, _) => String::new(),
-                (_, true) => fs::read_link(&path).unwrap().display().to_string(),
+                (_, true) => fs::read_link(&path).expect("a link").display().to_string(),
                 (false, false) => fs::read_to_string(&path).unwrap_or_default(),
             };
             seen.insert(format!("{inside} {:o} {}:{} {content:?}", data.mode(), data.uid(), data.gid()));

@@ -53,6 +53,9 @@ fn places() -> BTreeMap<String, u32> {
     PLACES.iter().map(|(path, mode)| ((*path).to_owned(), *mode)).collect()
 }
 
+/// Spoils one of the parts.
+type Spoil<'s> = &'s dyn Fn(&Fixture);
+
 /// What a reader says of a path: mode, owner, group, length.
 type Seen = BTreeMap<String, (u32, u32, u32, u64)>;
 
@@ -221,7 +224,7 @@ fn the_same_input_gives_the_same_bytes_and_a_changed_byte_is_found() {
 
 #[test]
 fn what_cannot_be_shipped_ends_in_one_line_and_no_package() {
-    let cases: [(&str, &dyn Fn(&Fixture), &str); 7] = [
+    let cases: [(&str, Spoil<'_>, &str); 7] = [
         ("no program", &|at| fs::remove_file(at.path("programs/cryprqd")).unwrap(), "programs/cryprqd: No such file"),
         ("Linux", &|at| fs::write(at.path("programs/cryprq"), b"\x7fELF\x02\x01\x01\0").unwrap(), "is no Mach-O file"),
         ("one processor", &|at| fs::write(at.path("programs/cryprqd"), thin(0x0100_000c)).unwrap(), "for arm64 alone"),

@@ -11,12 +11,12 @@ const JOB: &str = "/Library/LaunchDaemons/dev.cryprq.daemon.plist";
 
 /// What a daemon that ran left.
 fn use_it(mac: &Mac) {
-    fs::create_dir(mac.path(&format!("{SUPPORT}/state"))).unwrap();
+    fs::create_dir(mac.path(&format!("{SUPPORT}/state"))).expect("a folder of the test takes it");
     mac.mode(&format!("{SUPPORT}/state"), 0o700);
     mac.write(&format!("{SUPPORT}/state/identity.key"), "secret", 0o600);
     mac.write(&format!("{SUPPORT}/cryprq.toml"), "# mine\n", 0o644);
     mac.write("/Library/Logs/CrypRQ/cryprqd.log", "hello\n", 0o640);
-    fs::create_dir(mac.path("/var/run/cryprq")).unwrap();
+    fs::create_dir(mac.path("/var/run/cryprq")).expect("a folder of the test takes it");
     mac.write("/var/run/cryprq/control.sock", "", 0o660);
 }
 

@@ -148,7 +148,7 @@ pub enum Input {
     Reconnect,
     /// Frames go another way from now on.
     PathChanged,
-    /// Probe the way that frames go as soon as there is content to send: perhaps it does not reach the peer.
+    /// Probe the way that frames go: perhaps it does not reach the peer.
     CheckPath,
     /// The administrator accepts one start without a chain (`require_chain`, protocol.md 6.7).
     AcceptChainReset,

@@ -63,10 +63,14 @@ impl Liveness {
         }
     }
 
-    /// A handshake proved the peer: begin anew.
+    /// A handshake proved the peer: begin anew. It says nothing about the way that frames go, so that a doubt stays.
     pub(super) fn restart(&mut self, now: Time) {
         let (last_received, round_trip) = (self.last_received, self.round_trip);
+        let in_doubt = self.check_now || self.series.is_some();
         *self = Self { last_received, round_trip, ..Self::new(now) };
+        if in_doubt {
+            self.suspect();
+        }
     }
 
     /// What is sent goes another way, of which nothing is known yet.
@@ -78,14 +82,10 @@ impl Liveness {
         *self = Self { silent_since, unanswered, unreached, last_received, ..Self::new(now) };
     }
 
-    /// The peer may be gone: it is probed at once, whether or not there is anything to send.
+    /// The peer may be gone, or not be reached this way any more: it is probed at once, whether or not there is anything to
+    /// send. Who only receives would never find out, and send answers into the void.
     pub(super) const fn suspect(&mut self) {
         (self.unproven, self.check_now) = (true, true);
-    }
-
-    /// The next content, or the last, is worth a probe at once.
-    pub(super) fn check(&mut self) {
-        self.check_now = true;
     }
 
     pub(super) fn sent(&mut self, at: Time, traffic: Traffic) {
@@ -256,12 +256,10 @@ mod tests {
     }
 
     #[test]
-    fn a_path_that_is_in_doubt_is_probed_with_the_next_content() {
+    fn a_path_that_is_in_doubt_is_probed_once() {
         let limits = TunnelLimits::default();
         let mut liveness = Liveness::new(ms(0));
-        liveness.check();
-        assert_eq!(liveness.due(ms(10), &limits), None, "nothing was sent");
-        liveness.sent(ms(20), Traffic::Content);
+        liveness.suspect();
         assert_eq!(liveness.due(ms(20), &limits), Some(Due::Probe));
         liveness.probed(ms(20), [1; 8]);
         liveness.acked([1; 8], ms(30));
@@ -293,6 +291,22 @@ mod tests {
         liveness.suspect();
         assert_eq!(probes_until_dead(&mut liveness, &limits, false), [0, 500, 1000, 1500]);
         assert!(liveness.is_dead());
+    }
+
+    #[test]
+    fn a_handshake_leaves_a_doubt_about_the_path() {
+        let limits = TunnelLimits::default();
+        let mut liveness = Liveness::new(ms(0));
+        liveness.suspect();
+        liveness.restart(ms(10));
+        assert_eq!(liveness.due(ms(10), &limits), Some(Due::Probe));
+        liveness.probed(ms(10), [1; 8]);
+        liveness.restart(ms(200));
+        assert_eq!(liveness.due(ms(200), &limits), Some(Due::Probe), "the first one was not answered");
+        liveness.probed(ms(200), [2; 8]);
+        liveness.acked([2; 8], ms(210));
+        liveness.restart(ms(220));
+        assert_eq!(liveness.due(ms(1000), &limits), None, "there was no doubt");
     }
 
     #[test]

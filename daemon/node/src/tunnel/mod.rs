@@ -143,7 +143,7 @@ impl Tunnel {
             Input::Rotate => self.start_now(),
             Input::Reconnect => self.on_reconnect(),
             Input::PathChanged => self.liveness.change_path(now),
-            Input::CheckPath => self.liveness.check(),
+            Input::CheckPath => self.liveness.suspect(),
             Input::AcceptChainReset => self.on_chain_reset_accepted(now),
             Input::PskChanged(psk) => self.on_psk_changed(psk),
             Input::ChainRuleChanged(rule) => self.on_chain_rule_changed(rule),

@@ -77,6 +77,11 @@ impl Connections {
         self.known.values_mut().filter(|known| known.peer == *peer).for_each(|known| known.proven = false);
     }
 
+    /// Whether a connection stands that was not heard of since somebody found no answer.
+    pub(super) fn is_doubted(&self, swarm: SwarmConnection) -> bool {
+        self.known.values().any(|known| known.swarm == swarm && !known.proven)
+    }
+
     /// A connection is gone. Gives it, and its number if it counted.
     pub(super) fn remove(&mut self, swarm: SwarmConnection) -> Option<(Connection, Option<ConnectionId>)> {
         let number = self.number(swarm)?;
@@ -190,6 +195,7 @@ mod tests {
         connections.doubt(&peer);
         connections.prove(id(3));
         assert_eq!(best(&connections, &peer), Some(id(3)));
+        assert!(connections.is_doubted(id(2)) && !connections.is_doubted(id(3)) && !connections.is_doubted(id(9)));
         connections.prove(id(2));
         assert_eq!(best(&connections, &peer), Some(id(2)), "it was not dead after all");
         let (gone, number) = connections.remove(id(2)).unwrap();

@@ -84,6 +84,20 @@ impl Handshakes {
         }
     }
 
+    /// Ends the peer's substreams that we opened: nobody answers on the connection that they are on. The attempts fail.
+    pub(super) fn give_up_ours(&mut self, key: PeerKey) -> Vec<AttemptId> {
+        let mut ours = Vec::new();
+        self.open.retain(|&(peer, attempt), open| {
+            let given_up = peer == key && is_ours(attempt);
+            if given_up {
+                open.task.abort();
+                ours.push(attempt);
+            }
+            !given_up
+        });
+        ours
+    }
+
     /// Ends every substream of a peer.
     pub(super) fn close_all(&mut self, key: PeerKey) {
         self.open.retain(|(peer, _), open| {
@@ -98,6 +112,11 @@ impl Handshakes {
         self.open.retain(|_, open| !open.task.is_finished());
         self.open.insert((key, attempt), open);
     }
+}
+
+/// Attempts of the peer's have the odd numbers.
+const fn is_ours(attempt: AttemptId) -> bool {
+    attempt.0.is_multiple_of(2)
 }
 
 /// Moves messages both ways until either side ends it.

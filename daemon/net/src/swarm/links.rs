@@ -154,6 +154,12 @@ impl Task {
         let best = best.map(|best| best.swarm);
         self.swarm.behaviour_mut().streams.inner_mut().prefer(id, best);
         let Some(peer) = self.peers.get_mut(&id) else { return };
+        if peer.best != best && peer.best.is_some_and(|older| self.connections.is_doubted(older)) {
+            // Else a handshake would wait for its time-out, and a peer that moved with it.
+            for attempt in self.handshakes.give_up_ours(peer.key) {
+                self.outbox.push_back(NetEvent::HandshakeFailed { peer: peer.key, attempt });
+            }
+        }
         for (connection, known) in news {
             let (dialled, address) = (known.dialled, other_end(&known.endpoint));
             let end = (known.way == Way::Quic).then(|| self.ends.newest(&id, &address)).flatten();

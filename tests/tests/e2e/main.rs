@@ -1,10 +1,12 @@
 //! Daemons in network namespaces carry real traffic.
 
+mod admin;
 mod crash;
 mod demo;
 mod lan;
 mod links;
 mod offload;
+mod page;
 mod paths;
 mod process;
 mod quickstart;

@@ -167,9 +167,7 @@ fn unsafe_code_is_in_os_and_at_the_c_border_only() {
     let Some(files) = sources(&[".rs"]) else { return };
     let (mut outside, mut inside) = (Vec::new(), 0);
     for (path, text) in &files {
-        let words =
-            |line: &str| code(line).split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == UNSAFE);
-        for (at, _) in text.lines().enumerate().filter(|(_, line)| words(line)) {
+        for (at, _) in text.lines().enumerate().filter(|(_, line)| is_unsafe(line)) {
             if UNSAFE_PLACES.iter().any(|place| path.starts_with(place)) {
                 inside += 1;
             } else {
@@ -179,6 +177,24 @@ fn unsafe_code_is_in_os_and_at_the_c_border_only() {
     }
     assert!(outside.is_empty(), "outside {UNSAFE_PLACES:?}: {outside:?}");
     assert!(inside > 0, "the search finds nothing");
+}
+
+fn is_unsafe(line: &str) -> bool {
+    code(line).split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == UNSAFE)
+}
+
+#[test]
+fn every_line_of_unsafe_code_is_in_the_inventory() {
+    let Some(files) = sources(&[".rs"]) else { return };
+    let count = |text: &str| text.lines().filter(|line| is_unsafe(line)).count();
+    let counted: BTreeMap<&str, usize> =
+        files.iter().map(|(path, text)| (path.as_str(), count(text))).filter(|(_, lines)| *lines > 0).collect();
+    let page = fs::read_to_string(root().join(format!("docs/{UNSAFE}.md"))).expect("the inventory is a file");
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` | "));
+    let listed: BTreeMap<&str, usize> = rows
+        .map(|(path, rest)| (path, rest.split(' ').next().and_then(|lines| lines.parse().ok()).expect("a number")))
+        .collect();
+    assert_eq!(listed, counted);
 }
 
 /// Where the word may stand.

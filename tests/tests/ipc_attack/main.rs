@@ -5,6 +5,7 @@ mod abuse;
 mod identity;
 mod reach;
 mod secrets;
+mod versions;
 
 use cryprq_ipc_proto::error::ErrorBody;
 use cryprq_ipc_proto::frame::Frame;

@@ -21,7 +21,7 @@ const SCRIPTS: &str = "/private/tmp/scripts";
 const FAKE: &str = "/fake";
 
 /// macOS's own commands: as much of each as the scripts use.
-const COMMANDS: [(&str, &str); 8] = [
+const COMMANDS: [(&str, &str); 9] = [
     (
         "/bin/launchctl",
         r#"case $1 in
@@ -63,6 +63,7 @@ esac"#,
     ("/usr/bin/sw_vers", "cat /fake/system"),
     ("/usr/bin/uname", "cat /fake/machine"),
     ("/usr/sbin/pkgutil", ""),
+    ("/bin/date", "now=$(cat /fake/clock); echo \"$now\"; echo $((now + 5)) >/fake/clock"),
     ("/bin/sleep", ""),
 ];
 
@@ -125,6 +126,7 @@ impl Mac {
         }
         mac.write("/fake/system", "14.5\n", 0o644);
         mac.write("/fake/machine", "arm64\n", 0o644);
+        mac.write("/fake/clock", "1795000000\n", 0o644);
         mac.write("/fake/Groups/admin", "80\n", 0o644);
         mac.write("/fake/calls", "", 0o644);
         let tried = mac.run("/usr/bin/env", &[]);
@@ -235,7 +237,7 @@ impl Mac {
         for entry in fs::read_dir(folder).expect("a folder") {
             let path = entry.expect("an entry").path();
             let inside = format!("/{}", path.strip_prefix(self.root.path()).expect("it is inside").display());
-            if ["/host", "/dev", SCRIPTS, "/fake/calls"].contains(&inside.as_str()) {
+            if ["/host", "/dev", SCRIPTS, "/fake/calls", "/fake/clock"].contains(&inside.as_str()) {
                 continue;
             }
             let data = path.symlink_metadata().expect("it is there");

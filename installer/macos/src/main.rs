@@ -65,6 +65,10 @@ fn run(args: &Args) -> Result<()> {
     let package = package::product(&parts.tree(version)?, version, args.date)?;
     // As a whole or not at all.
     let beside = args.out.with_extension("pkg.new");
-    fs::write(&beside, package).with_context(|| format!("cannot write {}", beside.display()))?;
-    fs::rename(&beside, &args.out).with_context(|| format!("cannot write {}", args.out.display()))
+    fs::write(&beside, package)
+        .and_then(|()| fs::rename(&beside, &args.out))
+        .inspect_err(|_| {
+            let _ = fs::remove_file(&beside);
+        })
+        .with_context(|| format!("cannot write {}", args.out.display()))
 }

@@ -253,6 +253,10 @@ fn what_cannot_be_shipped_ends_in_one_line_and_no_package() {
     }
     let undated = run(fixture.command("out.pkg").env_remove("SOURCE_DATE_EPOCH"));
     assert!(String::from_utf8_lossy(&undated.stderr).contains("--date"), "{undated:?}");
+    fs::create_dir(fixture.path("taken.pkg")).unwrap();
+    let taken = run(&mut fixture.command("taken.pkg"));
+    assert!(String::from_utf8_lossy(&taken.stderr).contains("cannot write"), "{taken:?}");
+    assert!(!fixture.path("taken.pkg.new").exists());
     let nowhere = run(&mut fixture.command("no/folder/out.pkg"));
     assert!(String::from_utf8_lossy(&nowhere.stderr).contains("cannot write"), "{nowhere:?}");
 }

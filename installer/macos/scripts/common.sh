@@ -3,7 +3,8 @@
 # be started with sudo, and then its variables are those of a person who is not root.
 PATH=/usr/bin:/bin:/usr/sbin:/sbin
 export PATH
-unset CDPATH
+# With this, sw_vers tells an older macOS.
+unset CDPATH SYSTEM_VERSION_COMPAT
 umask 022
 
 label=dev.cryprq.daemon

@@ -129,7 +129,7 @@ extension ControlClient {
         do {
             switch request {
             case .invite: return .invitation(try ask(request, as: Invitation.self))
-            case .status, .up, .down:
+            case .status, .up, .down, .exit:
                 _ = try ask(request, as: Done.self)
                 return .done
             }

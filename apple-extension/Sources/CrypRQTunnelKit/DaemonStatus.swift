@@ -12,6 +12,22 @@ public struct DaemonStatus: Codable, Equatable, Sendable {
         public var hint: String?
     }
 
+    /// The peer that all other traffic of this host goes through.
+    public struct Exit: Codable, Equatable, Sendable {
+        public var peer: String
+        public var name: String
+        /// `active`, or `waiting` while it is chosen only.
+        public var state: String
+        public var ipv4: Bool
+        public var ipv6: Bool
+        /// What leaves outside the tunnel all the same, in words.
+        public var outside: [String]
+
+        enum CodingKeys: String, CodingKey, CaseIterable {
+            case peer, name, state, ipv4, ipv6, outside
+        }
+    }
+
     public var version: String
     public var peerID: String
     public var name: String
@@ -20,10 +36,11 @@ public struct DaemonStatus: Codable, Equatable, Sendable {
     public var state: String
     public var ingress: String
     public var health: [HealthItem]
+    public var exit: Exit?
     public var peers: [PeerStatus]
 
     enum CodingKeys: String, CodingKey, CaseIterable {
-        case version, name, addresses, state, ingress, health, peers
+        case version, name, addresses, state, ingress, health, exit, peers
         case peerID = "peer_id"
     }
 }
@@ -82,17 +99,19 @@ public enum ControlRequest: Equatable, Sendable, Encodable {
     case status
     case up(peer: String?)
     case down(peer: String?)
+    /// All other traffic goes through this peer, in the place of another one.
+    case exit(peer: String)
     case invite
 
     private enum CodingKeys: String, CodingKey {
-        case v, cmd, peer
+        case v, cmd, peer, exit
     }
 
     /// The daemon's name of it.
     public var verb: String {
         switch self {
         case .status: "status"
-        case .up: "up"
+        case .up, .exit: "up"
         case .down: "down"
         case .invite: "invite"
         }
@@ -104,6 +123,7 @@ public enum ControlRequest: Equatable, Sendable, Encodable {
         try container.encode(verb, forKey: .cmd)
         switch self {
         case .up(let peer), .down(let peer): try container.encodeIfPresent(peer, forKey: .peer)
+        case .exit(let peer): try container.encode(peer, forKey: .exit)
         case .status, .invite: break
         }
     }

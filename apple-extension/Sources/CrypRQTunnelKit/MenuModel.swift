@@ -32,6 +32,7 @@ public enum MenuAction: Equatable, Sendable {
     case tunnelOn, tunnelOff
     case connect(peer: String)
     case disconnect(peer: String)
+    case exit(peer: String)
     case invite
     case launchAtLogin(Bool)
     case quit
@@ -91,17 +92,19 @@ public struct MenuModel: Equatable, Sendable {
         switch action {
         case .connect(let peer): .up(peer: peer)
         case .disconnect(let peer): .down(peer: peer)
+        case .exit(let peer): .exit(peer: peer)
         case .invite: .invite
         case .activateExtension, .tunnelOn, .tunnelOff, .launchAtLogin, .quit: nil
         }
     }
 
-    /// What came of a request.
-    public mutating func take(_ outcome: ControlClient.Outcome) {
+    /// What came of the request that a click led to.
+    public mutating func take(_ outcome: ControlClient.Outcome, of action: MenuAction) {
         switch outcome {
         case .done: break
         case .invitation(let made): invite = .made(made)
-        case .failed(.refused(let error)): invite = .refused(error)
+        case .failed(.refused(let error)) where action == .invite: invite = .refused(error)
+        case .failed(.refused(let error)): trouble = error.withHint
         case .failed(let error): daemon = DaemonView(error)
         }
     }
@@ -151,8 +154,21 @@ public struct MenuModel: Equatable, Sendable {
             let hint = item.hint.map { ": \($0)" } ?? ""
             rows.append(MenuRow("health.\(item.code)", .warning, item.text + hint))
         }
-        for peer in status.peers { rows += self.rows(of: peer) }
+        if let exit = status.exit { rows += self.rows(of: exit) }
+        for peer in status.peers { rows += self.rows(of: peer, isExit: peer.id == status.exit?.peer) }
         return rows + inviteRows
+    }
+
+    private func rows(of exit: DaemonStatus.Exit) -> [MenuRow] {
+        guard exit.state == "active" else {
+            return [MenuRow("exit", .warning, "All traffic is to go through \(exit.name), and does not yet")]
+        }
+        let refused = [exit.ipv4 ? nil : "IPv4", exit.ipv6 ? nil : "IPv6"].compactMap(\.self)
+        let but = refused.isEmpty ? "" : ", but \(refused.joined(separator: " and ")) is refused"
+        return [
+            MenuRow("exit", .plain, "All traffic goes through \(exit.name)\(but)"),
+            MenuRow("exit.outside", .detail, "Outside stays: " + exit.outside.joined(separator: "; ")),
+        ]
     }
 
     private func headline(of status: DaemonStatus) -> String {
@@ -169,7 +185,7 @@ public struct MenuModel: Equatable, Sendable {
         return "Not connected"
     }
 
-    private func rows(of peer: PeerStatus) -> [MenuRow] {
+    private func rows(of peer: PeerStatus, isExit: Bool) -> [MenuRow] {
         let toggle: MenuAction = peer.state == "idle" ? .connect(peer: peer.id) : .disconnect(peer: peer.id)
         var rows = [MenuRow("peer.\(peer.id)", .plain, "\(peer.name): \(peer.state)\(path(of: peer))", toggle)]
         if peer.state == "refused" {
@@ -183,6 +199,11 @@ public struct MenuModel: Equatable, Sendable {
         if let rotation = peer.nextRotationMs { facts.append("new keys in \(Words.time(milliseconds: rotation))") }
         if !facts.isEmpty {
             rows.append(MenuRow("facts.\(peer.id)", .detail, facts.joined(separator: ", ")))
+        }
+        // To disconnect the exit ends it.
+        if !isExit && peer.state != "refused" {
+            let text = "Send all traffic through \(peer.name)"
+            rows.append(MenuRow("exit.\(peer.id)", .button, text, .exit(peer: peer.id)))
         }
         return rows
     }
@@ -211,7 +232,7 @@ public struct MenuModel: Equatable, Sendable {
                 button,
             ]
         case .refused(let error):
-            return [button, MenuRow("refused", .warning, error.message + (error.hint.map { ": \($0)" } ?? ""))]
+            return [button, MenuRow("refused", .warning, error.withHint)]
         }
     }
 
@@ -230,6 +251,11 @@ public struct MenuModel: Equatable, Sendable {
         case .disconnecting: [MenuRow("tunnel", .detail, "The VPN stops…")]
         }
     }
+}
+
+extension DaemonError {
+    /// What it says, and what to do about it.
+    var withHint: String { message + (hint.map { ": \($0)" } ?? "") }
 }
 
 /// Numbers for people.

@@ -39,7 +39,7 @@ final class MenuController: ObservableObject {
             case .tunnelOff: tunnel.off()
             case .launchAtLogin(let wanted): try launchAtLogin(wanted)
             case .quit: exit(0)
-            case .connect, .disconnect, .invite: await ask(action)
+            case .connect, .disconnect, .exit, .invite: await ask(action)
             }
         } catch {
             model.trouble = error.localizedDescription
@@ -62,6 +62,6 @@ final class MenuController: ObservableObject {
         guard let request = model.request(for: action) else { return }
         let client = client
         let answer = await Task.detached { client.perform(request) }.value
-        model.take(answer)
+        model.take(answer, of: action)
     }
 }

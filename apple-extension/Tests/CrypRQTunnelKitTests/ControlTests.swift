@@ -31,7 +31,7 @@ struct ControlTests {
         let error = DaemonError(code: "permission_denied", message: "no", hint: "sudo")
         #expect(ControlClient(path: daemon.path).perform(.invite) == .failed(.refused(error)))
         var model = MenuModel()
-        model.take(.failed(.refused(error)))
+        model.take(.failed(.refused(error)), of: .invite)
         #expect(model.invite == .refused(error))
     }
 

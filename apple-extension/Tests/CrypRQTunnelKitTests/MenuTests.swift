@@ -34,9 +34,12 @@ struct MenuTests {
                 "headline: Connected to 1 of 2",
                 "detail: laptop – Büro: 10.86.70.153, fd63:7279:7072:d139::1",
                 "warning: cannot listen: choose another port",
+                "plain: All traffic goes through gateway, but IPv6 is refused",
+                "detail: Outside stays: what this host's own routes lead elsewhere",
                 "plain: gateway: connected (by TCP, 13 ms) [disconnect(peer: \"\(gateway)\")]",
                 "detail: last packet just now, ↓ 800 bit/s ↑ 8 bit/s, new keys in 2 min",
                 "plain: second: idle [connect(peer: \"12D3KooWSecond\")]",
+                "button: Send all traffic through second [exit(peer: \"12D3KooWSecond\")]",
                 "button: Invite another computer [invite]",
                 "button: Turn the VPN off [tunnelOff]",
                 "button: Open at login [launchAtLogin(true)]",
@@ -66,6 +69,35 @@ struct MenuTests {
         #expect(first(.status(told)).first == "headline: No peers yet")
         told.state = "stopping"
         #expect(first(.status(told)).first == "headline: CrypRQ stops…")
+    }
+
+    @Test("an exit is chosen among the peers, and it is said whether traffic goes there yet")
+    func exit() throws {
+        var told = try status()
+        func shown() -> [String] { rows { $0.daemon = .status(told) }.filter { $0.contains("traffic") } }
+        told.exit?.state = "waiting"
+        #expect(
+            shown() == [
+                "warning: All traffic is to go through gateway, and does not yet",
+                "button: Send all traffic through second [exit(peer: \"12D3KooWSecond\")]",
+            ])
+        told.exit?.state = "active"
+        told.exit?.ipv6 = true
+        #expect(shown().first == "plain: All traffic goes through gateway")
+        told.exit = nil
+        told.peers[1].state = "refused"
+        #expect(shown() == ["button: Send all traffic through gateway [exit(peer: \"\(told.peers[0].id)\")]"])
+    }
+
+    @Test("a refused choice is told with its hint, and not beside invitations")
+    func refused() throws {
+        var model = MenuModel()
+        model.daemon = .status(try status())
+        let error = DaemonError(code: "peer_refused", message: "it forwards nothing", hint: "forward = true")
+        model.take(.failed(.refused(error)), of: .exit(peer: "a"))
+        #expect(model.trouble == "it forwards nothing: forward = true" && model.invite == .none)
+        model.take(.failed(.refused(error)), of: .invite)
+        #expect(model.invite == .refused(error))
     }
 
     @Test("each state of the VPN has its row")
@@ -103,6 +135,7 @@ struct MenuTests {
         }
         #expect(try line(.connect(peer: "a")) == #"{"cmd":"up","peer":"a","v":1}"#)
         #expect(try line(.disconnect(peer: "a")) == #"{"cmd":"down","peer":"a","v":1}"#)
+        #expect(try line(.exit(peer: "a")) == #"{"cmd":"up","exit":"a","v":1}"#)
         #expect(try line(.invite) == #"{"cmd":"invite","v":1}"#)
         for action in [MenuAction.activateExtension, .tunnelOn, .tunnelOff, .launchAtLogin(true), .quit] {
             #expect(model.request(for: action) == nil)
@@ -122,7 +155,8 @@ struct MenuTests {
     func schema() throws {
         let file = repository.appending(path: "docs/schema/reply.json")
         let schema = try JSONDecoder().decode(Schema.self, from: Data(contentsOf: file))
-        try schema.holds(DaemonStatus.CodingKeys.self, in: "Status", optional: [])
+        try schema.holds(DaemonStatus.CodingKeys.self, in: "Status", optional: ["exit"])
+        try schema.holds(DaemonStatus.Exit.CodingKeys.self, in: "ExitStatus", optional: [])
         try schema.holds(
             PeerStatus.CodingKeys.self, in: "PeerStatus",
             optional: ["path", "last_authentic_ms", "next_rotation_ms"])

@@ -107,14 +107,15 @@ fn a_peer_is_shown_from_connecting_to_connected_to_stalled() -> Result<()> {
     let own = own(&pair.a)?;
     let shown = until_shown(&program, &pair, "Connecting…")?;
     let peer = format!("plain: b: connecting [disconnect(peer: \"{id}\")]");
-    assert_eq!(shown, rows(&["headline: Connecting…", &own, &peer, INVITE]));
+    let exit = format!("button: Send all traffic through b [exit(peer: \"{id}\")]");
+    assert_eq!(shown, rows(&["headline: Connecting…", &own, &peer, &exit, INVITE]));
 
     pair.b.start()?;
     pair.a.wait_for("b", |peer| peer["state"] == "connected" && peer["path"]["rtt_ms"].is_f64())?;
     let shown = until_shown(&program, &pair, "Connected to 1 of 1")?;
     let peer = format!("plain: b: connected (direct, N ms) [disconnect(peer: \"{id}\")]");
     let facts = "detail: last packet N s ago, ↓ N bit/s ↑ N bit/s, new keys in N s";
-    assert_eq!(shown, rows(&["headline: Connected to 1 of 1", &own, &peer, facts, INVITE]));
+    assert_eq!(shown, rows(&["headline: Connected to 1 of 1", &own, &peer, facts, &exit, INVITE]));
 
     pair.b.kill()?;
     let address = pair.id_b.ipv4.into();
@@ -126,6 +127,27 @@ fn a_peer_is_shown_from_connecting_to_connected_to_stalled() -> Result<()> {
     pair.a.request(r#"{"cmd":"down"}"#)?;
     let shown = until_shown(&program, &pair, "Not connected")?;
     ensure!(shown[2] == format!("plain: b: idle [connect(peer: \"{id}\")]"), "{shown:#?}");
+    Ok(())
+}
+
+#[test]
+fn an_exit_is_chosen_in_the_menu_and_one_that_forwards_nothing_says_what_mends_it() -> Result<()> {
+    let Some(program) = program("menu-rows") else { return Ok(()) };
+    let Some(mut pair) = pair()? else { return Ok(()) };
+    pair.a.start()?;
+    let id = &pair.id_b.id.clone();
+    let choose = || menu(&program, Some(&pair.host_a), &[], &pair.a.socket(), &["exit", id]);
+    let shown = choose()?;
+    ensure!(shown.contains(&"warning: All traffic is to go through b, and does not yet".to_owned()), "{shown:#?}");
+    ensure!(!shown.iter().any(|row| row.contains("[exit(")), "it is chosen already: {shown:#?}");
+    pair.a.request(r#"{"cmd":"down"}"#)?;
+    pair.a.request(r#"{"cmd":"up"}"#)?;
+    pair.b.start()?;
+    pair.a.wait_connected()?;
+    let shown = menu(&program, Some(&pair.host_a), &[], &pair.a.socket(), &["exit", id])?;
+    let refusal = shown.iter().find(|row| row.starts_with("warning: b forwards nothing"));
+    ensure!(refusal.is_some_and(|row| row.contains("--forward")), "{shown:#?}");
+    ensure!(shown.iter().any(|row| row.contains("[exit(")), "nothing was chosen: {shown:#?}");
     Ok(())
 }
 

@@ -63,6 +63,24 @@ def runs(frames):
     write("demux", "one-by-one", bytes.fromhex("0100") + bytes(range(256)))
 
 
+def conversations():
+    """What either side of the packet socket sends, and the same with one frame that is none in it."""
+    folder = HERE.parent.parent / "ipc-proto" / "vectors"
+    frame = {path.stem: path.read_bytes() for path in folder.glob("*.bin")}
+    packets = frame["packets__three"] + frame["packets__none"]
+    for name, sent in [
+        ("extension", ["hello__extension", "ready", "packets__three", "pause", "resume", "ready", "stop__system"]),
+        ("daemon", ["hello_ack", "tunnel_settings__full", "packets__three", "tunnel_settings__empty", "packets__none"]),
+        ("daemon-ends", ["hello_ack", "tunnel_settings__full", "packets__three", "stop__daemon_stopping"]),
+        ("daemon-cuts-off", ["hello_ack", "tunnel_settings__full", "packets__three", "error__bad_request"]),
+    ]:
+        whole = b"".join(frame[part] for part in sent)
+        write("ipc_frame", f"{name}-says", whole)
+        write("ipc_frame", f"{name}-cut", whole[:-1])
+    for name in ["bad_magic", "fewer_packets_than_bytes", "packet_of_0", "last_packet_too_long", "body_trailing"]:
+        write("ipc_frame", f"amid-packets-{name}", packets + frame[f"refuse__{name}"] + packets)
+
+
 def main():
     vectors = json.loads(VECTORS.read_text())
     cases = {case["name"]: case for case in vectors}
@@ -99,6 +117,7 @@ def main():
     for path in sorted((HERE.parent.parent / "ipc-proto" / "vectors").glob("*.bin")):
         if path.stat().st_size <= 2048:
             write("ipc_frame", path.stem, path.read_bytes())
+    conversations()
 
     v4 = udp(bytes([10, 86, 0, 2]), bytes([10, 86, 0, 1]), "30390035", b"question", 4)
     prefix = bytes.fromhex("fd6372797072") + bytes(9)

@@ -9,10 +9,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ipnet::IpNet;
+use node::drops::{DropCounters, DropReason};
 use os::random::SystemRandom;
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -44,21 +45,26 @@ pub struct Names {
 type Clients = Arc<Mutex<BTreeSet<IpNet>>>;
 
 impl Names {
-    /// Answers on a free port of each address.
+    /// Answers on a free port of each address. What is not answered is counted in `drops`.
     ///
     /// # Errors
     /// When an address cannot be bound.
-    pub async fn start(addresses: impl IntoIterator<Item = IpAddr>, resolvers: Resolvers) -> io::Result<Self> {
-        let (mut at, mut tasks, clients) = (Vec::new(), JoinSet::new(), Clients::default());
+    pub async fn start(
+        addresses: impl IntoIterator<Item = IpAddr>,
+        resolvers: Resolvers,
+        drops: Arc<DropCounters>,
+    ) -> io::Result<Self> {
+        let (mut at, mut tasks) = (Vec::new(), JoinSet::new());
+        let desk = Desk { clients: Clients::default(), resolvers, drops };
         for address in addresses {
             let listener = TcpListener::bind((address, 0)).await?;
             let port = listener.local_addr()?.port();
             let socket = Arc::new(UdpSocket::bind((address, port)).await?);
             at.push((address, port));
-            tasks.spawn(answer_datagrams(socket, Arc::clone(&clients), Arc::clone(&resolvers)));
-            tasks.spawn(answer_connections(listener, Arc::clone(&clients), Arc::clone(&resolvers)));
+            tasks.spawn(desk.clone().answer_datagrams(socket));
+            tasks.spawn(desk.clone().answer_connections(listener));
         }
-        Ok(Self { at, clients, _tasks: tasks })
+        Ok(Self { at, clients: desk.clients, _tasks: tasks })
     }
 
     /// Who is answered from now on.
@@ -85,49 +91,77 @@ pub fn resolvers_of_host(own: BTreeSet<IpAddr>) -> Resolvers {
     })
 }
 
-fn is_client(clients: &Clients, source: IpAddr) -> bool {
-    clients.lock().unwrap_or_else(PoisonError::into_inner).iter().any(|prefix| prefix.contains(&source))
+/// What all that answer share.
+#[derive(Clone)]
+struct Desk {
+    clients: Clients,
+    resolvers: Resolvers,
+    drops: Arc<DropCounters>,
 }
 
-async fn answer_datagrams(socket: Arc<UdpSocket>, clients: Clients, resolvers: Resolvers) {
-    let places = Arc::new(Semaphore::new(QUESTIONS));
-    let mut buffer = vec![0; LONGEST];
-    loop {
-        // What a send before it met is told here, and is of no matter.
-        let Ok((length, from)) = socket.recv_from(&mut buffer).await else { continue };
-        let Some(question) = Question::read(&buffer[..length]) else { continue };
-        let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
-        if !is_client(&clients, from.ip()) {
-            continue;
-        }
-        let (socket, servers) = (Arc::clone(&socket), resolvers());
-        tokio::spawn(async move {
-            let answer = question.ask(&servers).await;
-            let _ = socket.send_to(&answer, from).await;
-            drop(place);
-        });
+impl Desk {
+    fn is_client(&self, source: IpAddr) -> bool {
+        self.clients.lock().unwrap_or_else(PoisonError::into_inner).iter().any(|prefix| prefix.contains(&source))
     }
-}
 
-async fn answer_connections(listener: TcpListener, clients: Clients, resolvers: Resolvers) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
-    loop {
-        let Ok((mut client, from)) = listener.accept().await else {
-            // No descriptor is left: others have to close some first.
-            tokio::time::sleep(PATIENCE).await;
-            continue;
-        };
-        let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
-        if !is_client(&clients, from.ip()) {
-            continue;
+    /// A place for what `from` asks, while there is one for it.
+    fn place(&self, places: &Arc<Semaphore>, from: SocketAddr) -> Result<OwnedSemaphorePermit, DropReason> {
+        if !self.is_client(from.ip()) {
+            return Err(DropReason::NamesStranger);
         }
-        let servers = resolvers();
-        tokio::spawn(async move {
-            if let Some(mut server) = connect(&servers).await {
-                let _ = timeout(CONVERSATION, copy_bidirectional(&mut client, &mut server)).await;
-            }
-            drop(place);
-        });
+        Arc::clone(places).try_acquire_owned().map_err(|_| DropReason::NamesBusy)
+    }
+
+    async fn answer_datagrams(self, socket: Arc<UdpSocket>) {
+        let places = Arc::new(Semaphore::new(QUESTIONS));
+        let mut buffer = vec![0; LONGEST];
+        loop {
+            // What a send before it met is told here, and is of no matter.
+            let Ok((length, from)) = socket.recv_from(&mut buffer).await else { continue };
+            let question = Question::read(&buffer[..length]).ok_or(DropReason::NamesMalformed);
+            let taken = question.and_then(|question| Ok((question, self.place(&places, from)?)));
+            let (question, place) = match taken {
+                Ok(taken) => taken,
+                Err(reason) => {
+                    self.drops.count(reason);
+                    continue;
+                }
+            };
+            let (socket, servers, drops) = (Arc::clone(&socket), (self.resolvers)(), Arc::clone(&self.drops));
+            tokio::spawn(async move {
+                let answer = question.ask(&servers, &drops).await;
+                let _ = socket.send_to(&answer, from).await;
+                drop(place);
+            });
+        }
+    }
+
+    async fn answer_connections(self, listener: TcpListener) {
+        let places = Arc::new(Semaphore::new(CONNECTIONS));
+        loop {
+            let Ok((mut client, from)) = listener.accept().await else {
+                // No descriptor is left: others have to close some first.
+                tokio::time::sleep(PATIENCE).await;
+                continue;
+            };
+            let place = match self.place(&places, from) {
+                Ok(place) => place,
+                Err(reason) => {
+                    self.drops.count(reason);
+                    continue;
+                }
+            };
+            let (servers, drops) = ((self.resolvers)(), Arc::clone(&self.drops));
+            tokio::spawn(async move {
+                match connect(&servers).await {
+                    Some(mut server) => {
+                        let _ = timeout(CONVERSATION, copy_bidirectional(&mut client, &mut server)).await;
+                    }
+                    None => drops.count(DropReason::NamesUnanswered),
+                }
+                drop(place);
+            });
+        }
     }
 }
 
@@ -155,17 +189,18 @@ impl Question {
     }
 
     /// The first answer that a resolver gives, or that there is none.
-    async fn ask(&self, servers: &[SocketAddr]) -> Vec<u8> {
+    async fn ask(&self, servers: &[SocketAddr], drops: &DropCounters) -> Vec<u8> {
         for server in servers {
-            if let Ok(Ok(answer)) = timeout(PATIENCE, self.ask_one(*server)).await {
+            if let Ok(Ok(answer)) = timeout(PATIENCE, self.ask_one(*server, drops)).await {
                 return answer;
             }
         }
+        drops.count(DropReason::NamesUnanswered);
         self.failure()
     }
 
     /// Asks from a port and with a number of its own, so that nobody can guess both and answer in the resolver's place.
-    async fn ask_one(&self, server: SocketAddr) -> io::Result<Vec<u8>> {
+    async fn ask_one(&self, server: SocketAddr, drops: &DropCounters) -> io::Result<Vec<u8>> {
         let any: IpAddr = if server.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
         let socket = UdpSocket::bind((any, 0)).await?;
         socket.connect(server).await?;
@@ -182,6 +217,7 @@ impl Question {
                 answer[..2].copy_from_slice(&self.message[..2]);
                 return Ok(answer.to_vec());
             }
+            drops.count(DropReason::NamesForeign);
         }
     }
 
@@ -258,11 +294,12 @@ mod tests {
         at
     }
 
-    async fn names(servers: Vec<SocketAddr>, client: &str) -> (Names, SocketAddr) {
-        let names = Names::start([HERE], Arc::new(move || servers.clone())).await.unwrap();
+    async fn names(servers: Vec<SocketAddr>, client: &str) -> (Names, SocketAddr, Arc<DropCounters>) {
+        let drops = Arc::<DropCounters>::default();
+        let names = Names::start([HERE], Arc::new(move || servers.clone()), Arc::clone(&drops)).await.unwrap();
         names.set_clients(&[client.parse().unwrap()].into());
         let at = names.at()[0].into();
-        (names, at)
+        (names, at, drops)
     }
 
     async fn asked(at: SocketAddr, question: &[u8]) -> Vec<u8> {
@@ -275,11 +312,12 @@ mod tests {
 
     #[tokio::test]
     async fn a_question_gets_the_answer_to_it_and_no_other() {
-        let (_names, at) = names(vec![resolver().await], "127.0.0.0/8").await;
+        let (_names, at, drops) = names(vec![resolver().await], "127.0.0.0/8").await;
         let mut expected = QUESTION.to_vec();
         expected[2] |= 0x80;
         expected.push(0xaa);
         assert_eq!(asked(at, QUESTION).await, expected);
+        assert_eq!(drops.snapshot(), [(DropReason::NamesForeign, 3)]);
         let mut stream = TcpStream::connect(at).await.unwrap();
         stream.write_all(b"four").await.unwrap();
         let mut answer = [0; 6];
@@ -290,10 +328,13 @@ mod tests {
     #[tokio::test]
     async fn without_a_resolver_that_answers_the_failure_is_told() {
         let closed = UdpSocket::bind((HERE, 0)).await.unwrap().local_addr().unwrap();
-        let (_names, at) = names(vec![closed], "127.0.0.0/8").await;
+        let (_names, at, drops) = names(vec![closed], "127.0.0.0/8").await;
         let answer = asked(at, QUESTION).await;
         assert_eq!((answer[2], answer[3]), (0x81, 0x82));
         assert_eq!((&answer[..2], &answer[HEADER..]), (&QUESTION[..2], &QUESTION[HEADER..]));
+        let mut stream = TcpStream::connect(at).await.unwrap();
+        assert_eq!(stream.read(&mut [0; 1]).await.unwrap_or(0), 0, "it is closed");
+        assert_eq!(drops.snapshot(), [(DropReason::NamesUnanswered, 2)]);
     }
 
     #[tokio::test]
@@ -304,18 +345,51 @@ mod tests {
             *counted.lock().unwrap() += 1;
             Vec::new()
         });
-        let names = Names::start([HERE], resolvers).await.unwrap();
+        let drops = Arc::<DropCounters>::default();
+        let names = Names::start([HERE], resolvers, Arc::clone(&drops)).await.unwrap();
         let at: SocketAddr = names.at()[0].into();
         let stranger = UdpSocket::bind((HERE, 0)).await.unwrap();
         stranger.send_to(QUESTION, at).await.unwrap();
         let mut stream = TcpStream::connect(at).await.unwrap();
         assert_eq!(stream.read(&mut [0; 1]).await.unwrap_or(0), 0, "it is closed");
+        until_counted(&drops, DropReason::NamesStranger, 2).await;
         names.set_clients(&["127.0.0.1/32".parse().unwrap()].into());
-        // Questions are taken in their order: the stranger's was passed over before this one was answered.
         let client = UdpSocket::bind((HERE, 0)).await.unwrap();
         client.send_to(QUESTION, at).await.unwrap();
         client.recv(&mut [0; 512]).await.unwrap();
-        assert!(*asked.lock().unwrap() <= 2);
+        assert_eq!((*asked.lock().unwrap(), drops.get(DropReason::NamesStranger)), (1, 2));
+    }
+
+    /// Waits until so many drops were counted.
+    async fn until_counted(drops: &DropCounters, reason: DropReason, least: u64) {
+        let enough = async {
+            while drops.get(reason) < least {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(Duration::from_secs(20), enough).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn more_than_can_wait_is_dropped_and_so_is_what_is_no_question() {
+        // It takes questions and connections, and never answers.
+        let listener = TcpListener::bind((HERE, 0)).await.unwrap();
+        let silent = listener.local_addr().unwrap();
+        let _socket = UdpSocket::bind(silent).await.unwrap();
+        let (_names, at, drops) = names(vec![silent], "127.0.0.0/8").await;
+        let client = UdpSocket::bind((HERE, 0)).await.unwrap();
+        client.send_to(&QUESTION[..HEADER], at).await.unwrap();
+        until_counted(&drops, DropReason::NamesMalformed, 1).await;
+        let mut connections = Vec::new();
+        for _ in 0..=CONNECTIONS {
+            connections.push(TcpStream::connect(at).await.unwrap());
+        }
+        until_counted(&drops, DropReason::NamesBusy, 1).await;
+        for _ in 0..=QUESTIONS {
+            client.send_to(QUESTION, at).await.unwrap();
+            tokio::task::yield_now().await;
+        }
+        until_counted(&drops, DropReason::NamesBusy, 2).await;
     }
 
     #[test]

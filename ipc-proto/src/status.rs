@@ -126,6 +126,8 @@ pub struct PeerStatus {
     pub allowed_ips: Vec<String>,
     /// Whether the pair has a PSK.
     pub psk: bool,
+    /// Whether its packets go on to other networks through this host.
+    pub forward: bool,
     /// Starts without a chain that lost one.
     pub chain_resets: u64,
     /// Handshakes that failed, by reason.

@@ -127,6 +127,7 @@ changes! {
         drops: BTreeMap<String, u64>,
         allowed_ips: Vec<String>,
         psk: bool,
+        forward: bool,
         chain_resets: u64,
         failures: BTreeMap<String, u64>,
     }

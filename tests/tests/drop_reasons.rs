@@ -25,6 +25,8 @@ const LIMIT: Duration = Duration::from_secs(10);
 const ENDPOINT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(198, 51, 100, 2)), 47_351);
 const UDP: Origin = Origin::Udp(ENDPOINT);
 
+const NAMES: &str = "daemon/src/names.rs";
+
 /// Reasons that only the inside of a crate, or a socket, brings about: where that is tested.
 const ELSEWHERE: &[(DropReason, &str, &str)] = &[
     (
@@ -37,6 +39,11 @@ const ELSEWHERE: &[(DropReason, &str, &str)] = &[
         "daemon/src/ipc/extension/tests.rs",
         "attack_13_an_extension_that_does_not_read_costs_bounded_memory_and_its_oldest_packets",
     ),
+    (DropReason::NamesMalformed, NAMES, "more_than_can_wait_is_dropped_and_so_is_what_is_no_question"),
+    (DropReason::NamesStranger, NAMES, "who_is_not_forwarded_is_not_answered"),
+    (DropReason::NamesBusy, NAMES, "more_than_can_wait_is_dropped_and_so_is_what_is_no_question"),
+    (DropReason::NamesUnanswered, NAMES, "without_a_resolver_that_answers_the_failure_is_told"),
+    (DropReason::NamesForeign, NAMES, "a_question_gets_the_answer_to_it_and_no_other"),
     (
         DropReason::OutStale,
         "daemon/net/src/stream/carrier.rs",

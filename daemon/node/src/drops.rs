@@ -121,6 +121,17 @@ drop_reasons! {
     ExtensionAway => "extension_away",
     /// The extension does not take packets as fast as they come; the oldest went.
     ExtensionBehind => "extension_behind",
+    // Questions for names, of peers that we forward for.
+    /// No message with one question.
+    NamesMalformed => "names_malformed",
+    /// A question or a connection of somebody whom we forward nothing for.
+    NamesStranger => "names_stranger",
+    /// More questions or connections at a time than are answered.
+    NamesBusy => "names_busy",
+    /// No resolver answered; whoever asked by a datagram is told so.
+    NamesUnanswered => "names_unanswered",
+    /// What came from a resolver's address is no answer to the question.
+    NamesForeign => "names_foreign",
 }
 
 /// One counter per [`DropReason`].

@@ -170,6 +170,7 @@ mod tests {
             drops: counts("frame_replayed", 5),
             allowed_ips: vec![],
             psk: true,
+            forward: false,
             chain_resets: 1,
             failures: counts("timed_out", 6),
         };

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use node::handshake::{Forwarding, Tlv};
@@ -59,7 +60,8 @@ impl Supervisor {
         let answered: BTreeSet<IpAddr> =
             self.gateway.names.iter().flat_map(|names| names.at().iter().map(|(address, _)| *address)).collect();
         if self.gateway.names.is_none() || answered != own {
-            self.gateway.names = Some(Names::start(own.iter().copied(), resolvers_of_host(own.clone())).await?);
+            let (resolvers, drops) = (resolvers_of_host(own.clone()), Arc::clone(self.plane.drops()));
+            self.gateway.names = Some(Names::start(own.iter().copied(), resolvers, drops).await?);
         }
         let names = self.gateway.names.as_ref().map(|names| names.at().to_vec()).unwrap_or_default();
         let mut settings = Vec::new();

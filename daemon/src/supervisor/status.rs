@@ -76,6 +76,7 @@ impl Supervisor {
             drops: named(peer.stats.drops()),
             allowed_ips: peer.config.allowed_ips.iter().map(ToString::to_string).collect(),
             psk: peer.psk.is_some(),
+            forward: peer.config.forward,
             chain_resets: peer.chain_resets,
             failures: tunnel
                 .failures

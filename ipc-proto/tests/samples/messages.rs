@@ -137,6 +137,7 @@ fn idle(id: &str, name: &str) -> PeerStatus {
         drops: BTreeMap::new(),
         allowed_ips: vec!["fd63:7279:7072:20c9::1/128".into()],
         psk: false,
+        forward: false,
         chain_resets: 0,
         failures: BTreeMap::new(),
     }
@@ -172,6 +173,7 @@ fn connected() -> PeerStatus {
         tx_bps: 8,
         drops: counts(&[("frame_replayed", 1)]),
         psk: true,
+        forward: true,
         chain_resets: 1,
         failures: counts(&[("bad_signature", 1), ("timed_out", 2)]),
         ..idle(PEER, "gateway")
@@ -215,7 +217,15 @@ fn later() -> Status {
         text: "not reached: /ip4/192.0.2.1/tcp/41820: Connection refused".into(),
         hint: Some("is the host on?".into()),
     });
-    let lost = PeerStatus { state: "connecting".into(), path: None, cipher: None, psk: false, obstacle, ..connected() };
+    let lost = PeerStatus {
+        state: "connecting".into(),
+        path: None,
+        cipher: None,
+        psk: false,
+        forward: false,
+        obstacle,
+        ..connected()
+    };
     Status {
         name: "laptop".into(),
         health: Vec::new(),

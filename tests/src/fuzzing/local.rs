@@ -36,6 +36,9 @@ pub(super) fn ipc_frame(bytes: &[u8]) -> Outcome {
     if end == Ok(Rest::Nothing) && !frames.is_empty() { Outcome::Accepted } else { Outcome::Refused }
 }
 
+/// A header and its body.
+type Cut = (Header, Vec<u8>);
+
 /// What is left when all was read.
 #[derive(Clone, Debug, PartialEq)]
 enum Rest {
@@ -44,7 +47,7 @@ enum Rest {
 }
 
 /// The frames of a stream that comes in reads of at most `most` bytes, up to the first that is none.
-fn read(stream: &[u8], most: usize) -> (Vec<(Header, Vec<u8>)>, Result<Rest, FrameError>) {
+fn read(stream: &[u8], most: usize) -> (Vec<Cut>, Result<Rest, FrameError>) {
     let (mut incoming, mut rest, mut frames) = (Incoming::default(), stream, Vec::new());
     loop {
         loop {

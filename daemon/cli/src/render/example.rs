@@ -78,6 +78,7 @@ fn gateway() -> PeerStatus {
         drops: BTreeMap::from([("replayed".into(), 2), ("too_old".into(), 1), ("short".into(), 0)]),
         allowed_ips: vec!["10.86.0.1/32".into(), "fd63:7279:7072::1/128".into()],
         psk: true,
+        forward: true,
         chain_resets: 0,
         failures: BTreeMap::new(),
     }
@@ -107,6 +108,7 @@ fn phone() -> PeerStatus {
         drops: BTreeMap::new(),
         allowed_ips: vec!["10.86.0.3/32".into()],
         psk: false,
+        forward: false,
         chain_resets: 1,
         failures: BTreeMap::from([("timeout".into(), 4)]),
         ..gateway()

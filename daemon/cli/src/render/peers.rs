@@ -30,6 +30,9 @@ pub(crate) fn peer(out: &mut dyn Write, size: Size, peer: &PeerStatus) -> io::Re
     sheet.field("received", &amount(peer, peer.rx_bytes, peer.rx_bps))?;
     sheet.field("sent", &amount(peer, peer.tx_bytes, peer.tx_bps))?;
     sheet.field("allowed", &peer.allowed_ips.join(" "))?;
+    if peer.forward {
+        sheet.field("forward", "its packets go on to other networks")?;
+    }
     if let Some(drops) = counts(&peer.drops) {
         sheet.field("dropped", &drops)?;
     }

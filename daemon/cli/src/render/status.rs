@@ -93,6 +93,7 @@ gateway  ● connected
   received   1.5 MiB, 12.3 Mbit/s
   sent       900 B, 0 bit/s
   allowed    10.86.0.1/32 fd63:7279:7072::1/128
+  forward    its packets go on to other networks
   dropped    2 replayed, 1 too_old
   ! not direct: the peer does not answer datagrams
     look at its firewall

@@ -1,9 +1,19 @@
 //! The packet path takes no memory: everything that a packet needs was there before it came.
 
+use std::io::{Read, Write};
+use std::ops::Range;
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::Duration;
 
 use allocation_counter::measure;
+use cryprq_ipc_proto::frame::Frame;
+use cryprq_ipc_proto::header::{HEADER, Header};
+use cryprq_ipc_proto::hello::{Hello, Role};
+use cryprq_ipc_proto::limits::MAX_PACKETS;
+use cryprq_ipc_proto::packets::PacketWriter;
+use cryprqd::ipc::extension::{Event, Extensions, door, serve_handed_over};
+use net::plane::Device;
 use node::drops::DropCounters;
 use node::epoch::{Cipher, EpochId, EpochState, Limits, Opener, Outgoing, Sealer};
 use node::frame::{FrameBatch, OVERHEAD};
@@ -68,6 +78,62 @@ fn a_packet_that_passes_takes_no_memory() {
         assert_eq!(passed, 100 * BATCH);
         assert_eq!(taken.count_total, 0, "{} allocations under {}", taken.count_total, cipher.name());
     }
+}
+
+/// An extension's end of a socket, and the packet loops' end of it; the runtime holds the conversation.
+fn attached(runtime: &tokio::runtime::Runtime) -> (UnixStream, Device, Extensions) {
+    let (mut extension, socket) = UnixStream::pair().expect("a socket");
+    let (sockets, handed_over) = tokio::sync::mpsc::channel(1);
+    let (door, mut extensions) = door(Arc::default());
+    runtime.spawn(serve_handed_over(handed_over, door));
+    sockets.blocking_send(socket.into()).expect("the door is open");
+    for frame in [Frame::Hello(Hello::new("test", Role::Extension)), Frame::Ready] {
+        let id = u32::from(frame == Frame::Ready);
+        extension.write_all(&frame.write(id).expect("a frame")).expect("the daemon reads");
+    }
+    // The greeting and the settings.
+    for _ in 0..2 {
+        let mut header = [0; HEADER];
+        extension.read_exact(&mut header).expect("an answer");
+        let mut body = vec![0; Header::read(&header).expect("a frame").length];
+        extension.read_exact(&mut body).expect("its body");
+    }
+    match runtime.block_on(extensions.events.recv()) {
+        Some(Event::Attached(device, _)) => (extension, device, extensions),
+        Some(Event::InForce(_) | Event::Detached(_)) | None => panic!("it is ready"),
+    }
+}
+
+#[test]
+fn a_packet_that_passes_the_door_of_an_extension_takes_no_memory() {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+    let (mut extension, Device { mut source, mut sink, .. }, _extensions) = attached(&runtime);
+    let mut memory = vec![0; HEADER + MAX_PACKETS];
+    let mut writer = PacketWriter::new(&mut memory).expect("there is room");
+    let arena: Vec<u8> = (0..BATCH).flat_map(|_| packet(1420)).collect();
+    let ranges: Vec<Range<usize>> = (0..BATCH).map(|at| at * 1420..(at + 1) * 1420).collect();
+    for at in &ranges {
+        writer.slot(1420).expect("it fits").copy_from_slice(&arena[at.clone()]);
+    }
+    let frame = writer.finish();
+    let mut back = vec![0; frame.len()];
+    let drops = DropCounters::default();
+    let mut passed = 0;
+    let mut round = || {
+        extension.write_all(frame).expect("the daemon reads");
+        let mut taken = 0;
+        while taken < BATCH {
+            taken += source.read_batch().expect("packets came").iter_mut().count();
+        }
+        sink.write_many(&ranges, &arena, &drops);
+        extension.read_exact(&mut back).expect("the same packets");
+        passed += usize::from(back == frame);
+    };
+    round();
+    let taken = measure(|| (0..100).for_each(|_| round()));
+    assert_eq!((passed, drops.total()), (101, 0));
+    assert_eq!(taken.count_total, 0, "{} allocations", taken.count_total);
 }
 
 #[test]

@@ -28,6 +28,12 @@ pub fn report(what: &str, figure: f64, bar: f64, unit: &str) {
     println!("{what:<52} {figure:>9.2} {unit:<3} (bar {bar} {unit}){verdict}");
 }
 
+/// The same for a figure that is to be no less than its bar.
+pub fn report_least(what: &str, figure: f64, bar: f64, unit: &str) {
+    let verdict = if figure >= bar { "" } else { "  MISSED" };
+    println!("{what:<52} {figure:>9.2} {unit:<3} (bar at least {bar} {unit}){verdict}");
+}
+
 /// The median of figures; zero of nothing. Of an even number it is the mean of the two in the middle.
 pub fn middle(mut figures: Vec<f64>) -> f64 {
     figures.sort_by(f64::total_cmp);

@@ -149,8 +149,16 @@ impl Host {
     /// # Errors
     /// When there is none.
     pub fn set_wire(&self, up: bool) -> anyhow::Result<()> {
+        self.set_link(WIRE, up)
+    }
+
+    /// The same with another link.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn set_link(&self, name: &'static str, up: bool) -> anyhow::Result<()> {
         self.network(async move |network| {
-            let index = network.index_of(WIRE).await?.context("no outer link")?;
+            let index = network.index_of(name).await?.with_context(|| format!("no link {name}"))?;
             if up {
                 return Ok(network.set_up(index, 1500).await?);
             }

@@ -167,7 +167,7 @@ fn bridge(host: &Host, own: Option<IpNet>) -> anyhow::Result<()> {
 /// Plugs a host into a switch.
 fn plug(switch: &Host, port: u8, host: &Host) -> anyhow::Result<()> {
     let port = format!("port{port}");
-    cable(switch, &port, host)?;
+    cable(switch, &port, host, WIRE)?;
     change(switch, async move |handle, network| {
         let bridge = network.index_of(BRIDGE).await?.context("no bridge")?;
         let port = network.index_of(&port).await?.context("no port")?;

@@ -9,14 +9,28 @@ use super::Host;
 
 /// The name of the outer interface on every host.
 pub const WIRE: &str = "wire";
+/// The name of a second one.
+pub const SPARE: &str = "spare";
 
 /// Joins two hosts by one cable. They are 192.0.2.1 and .2, 2001:db8::1 and ::2.
 ///
 /// # Errors
 /// What the kernel refuses.
 pub fn join(a: &Host, b: &Host) -> anyhow::Result<()> {
-    cable(a, WIRE, b)?;
+    cable(a, WIRE, b, WIRE)?;
     number(&[a, b])
+}
+
+/// Joins two hosts by a second cable. There they are 198.51.100.1 and .2.
+///
+/// # Errors
+/// What the kernel refuses.
+pub fn join_by_spare(a: &Host, b: &Host) -> anyhow::Result<()> {
+    cable(a, SPARE, b, SPARE)?;
+    for (host, number) in [a, b].into_iter().zip(1..) {
+        address(host, SPARE, vec![format!("198.51.100.{number}/24").parse()?])?;
+    }
+    Ok(())
 }
 
 /// Joins any number of hosts by a switch, which has to be kept. They are 192.0.2.1 and so on, 2001:db8::1 and so on.
@@ -29,7 +43,7 @@ pub fn switch(hosts: &[&Host]) -> anyhow::Result<Host> {
     change(&switch, async |handle, _| Ok(handle.link().add(LinkBridge::new(BRIDGE).up().build()).execute().await?))?;
     for (i, host) in hosts.iter().enumerate() {
         let port = format!("port{i}");
-        cable(&switch, &port, host)?;
+        cable(&switch, &port, host, WIRE)?;
         change(&switch, async move |handle, network| {
             let bridge = network.index_of(BRIDGE).await?.context("no bridge")?;
             let port = network.index_of(&port).await?.context("no port")?;
@@ -41,13 +55,13 @@ pub fn switch(hosts: &[&Host]) -> anyhow::Result<Host> {
     Ok(switch)
 }
 
-/// A cable from `near`, where its end is called `name`, to `far`, where it is called [`WIRE`].
-pub(super) fn cable(near: &Host, name: &str, far: &Host) -> anyhow::Result<()> {
-    let (name, held) = (name.to_owned(), far.clone());
+/// A cable from `near` to `far`, with the name of its end at each.
+pub(super) fn cable(near: &Host, name: &str, far: &Host, far_name: &str) -> anyhow::Result<()> {
+    let (name, held, far_name) = (name.to_owned(), far.clone(), far_name.to_owned());
     change(near, async move |handle, network| {
         handle.link().add(LinkVeth::new(&name, "far").build()).execute().await?;
         let index = network.index_of("far").await?.context("no far end")?;
-        let moved = LinkUnspec::new_with_index(index).name(WIRE).setns_by_fd(held.descriptor()).build();
+        let moved = LinkUnspec::new_with_index(index).name(&far_name).setns_by_fd(held.descriptor()).build();
         Ok(handle.link().set(moved).execute().await?)
     })
 }
@@ -56,16 +70,20 @@ fn number(hosts: &[&Host]) -> anyhow::Result<()> {
     for (host, number) in hosts.iter().zip(1..) {
         let addresses: Vec<IpNet> =
             vec![format!("192.0.2.{number}/24").parse()?, format!("2001:db8::{number}/64").parse()?];
-        host.network(async move |network| {
-            let index = network.index_of(WIRE).await?.context("no outer link")?;
-            network.set_up(index, 1500).await?;
-            for address in addresses {
-                network.add_address(index, address).await?;
-            }
-            Ok(())
-        })?;
+        address(host, WIRE, addresses)?;
     }
     Ok(())
+}
+
+fn address(host: &Host, wire: &'static str, addresses: Vec<IpNet>) -> anyhow::Result<()> {
+    host.network(async move |network| {
+        let index = network.index_of(wire).await?.context("no outer link")?;
+        network.set_up(index, 1500).await?;
+        for address in addresses {
+            network.add_address(index, address).await?;
+        }
+        Ok(())
+    })
 }
 
 pub(super) fn change(

@@ -6,6 +6,7 @@ mod demo;
 mod lan;
 mod links;
 mod offload;
+mod outages;
 mod page;
 mod paths;
 mod process;

@@ -1,0 +1,107 @@
+//! Outer interfaces that go, routes that are missing, and hosts with two networks.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use cryprq_tests::lab::{Daemon, SPARE, WIRE, cpu, join, join_by_spare, until, until_within};
+use ipnet::IpNet;
+
+use super::{B_QUIC, Pair, Transfer, connected, logs, pair, pattern};
+
+/// B by the second cable.
+const B_BY_SPARE: &str = "/ip4/198.51.100.2/udp/41820/quic-v1";
+/// How long a busy machine may take to find another way.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// A download of A's from B that is under way.
+fn under_way(pair: &Pair) -> Result<Transfer> {
+    let address = pair.id_b.ipv4.into();
+    let received = || pair.a.peer().ok()?["rx_bytes"].as_u64();
+    let before = received().unwrap_or(0);
+    let transfer = Transfer::start(&pair.host_b, &pair.host_a, address, pattern(400_000), Duration::from_secs(2))?;
+    until("a part of it came", || received() > Some(before + 100_000))?;
+    Ok(transfer)
+}
+
+fn complains(daemon: &Daemon, code: &str) -> bool {
+    daemon.health().is_ok_and(|codes| codes.contains(&code.into()))
+}
+
+/// Waits until A sees the silence. A daemon that has nowhere to send waits, too: it does not spin.
+fn silence_without_haste(pair: &Pair) -> Result<()> {
+    let pid = pair.a.pid().context("A runs")?;
+    let (used, begun) = (cpu(pid)?, std::time::Instant::now());
+    until_within("the silence is seen", LIMIT, || pair.a.peer().is_ok_and(|peer| peer["state"] != "connected"))
+        .with_context(|| logs(pair))?;
+    let failed = pair.a.logged("dialling failed");
+    until_within("another way is looked for", LIMIT, || pair.a.logged("dialling failed") > failed)
+        .with_context(|| logs(pair))?;
+    let (used, passed) = (cpu(pid)? - used, begun.elapsed());
+    ensure!(used < passed / 2, "A worked for {used:?} of {passed:?}");
+    Ok(())
+}
+
+#[test]
+fn an_outer_interface_that_is_taken_away_and_put_back_carries_the_same_connection() -> Result<()> {
+    let Some(pair) = connected(&[B_QUIC])? else { return Ok(()) };
+    let transfer = under_way(&pair)?;
+    // The other end of the cable goes with it.
+    pair.host_a.network(async |network| Ok(network.remove_link(WIRE).await?))?;
+    until("A says that it has no network", || complains(&pair.a, "no_network")).with_context(|| logs(&pair))?;
+    silence_without_haste(&pair)?;
+    ensure!(!transfer.is_finished(), "nothing passes without an interface");
+    join(&pair.host_a, &pair.host_b)?;
+    transfer.finish().with_context(|| logs(&pair))?;
+    ensure!(!complains(&pair.a, "no_network"));
+    Ok(())
+}
+
+#[test]
+fn a_route_that_is_missing_for_a_while_costs_packets_alone() -> Result<()> {
+    let Some(pair) = connected(&[B_QUIC])? else { return Ok(()) };
+    let transfer = under_way(&pair)?;
+    let change = |add: bool| {
+        pair.host_a.network(async move |network| {
+            let index = network.index_of(WIRE).await?.context("no outer link")?;
+            for address in ["192.0.2.1/24", "2001:db8::1/64"] {
+                let address: IpNet = address.parse()?;
+                if add {
+                    network.add_address(index, address).await?;
+                } else {
+                    network.remove_address(index, address).await?;
+                }
+            }
+            Ok(())
+        })
+    };
+    change(false)?;
+    silence_without_haste(&pair)?;
+    let unsent = pair.a.peer()?["drops"]["out_no_path"].as_u64();
+    ensure!(unsent > Some(0), "what had no way out is counted: {unsent:?}");
+    change(true)?;
+    transfer.finish().with_context(|| logs(&pair))
+}
+
+#[test]
+fn of_two_networks_the_one_that_is_left_carries_the_same_connection() -> Result<()> {
+    let Some(mut pair) = pair(&[B_QUIC, B_BY_SPARE], &[])? else { return Ok(()) };
+    join_by_spare(&pair.host_a, &pair.host_b)?;
+    pair.connect()?;
+    let (by_wire, by_spare) = ("/ip4/192.0.2.2/udp", "/ip4/198.51.100.2/udp");
+    let goes_by = |to: &str| {
+        let path = pair.a.peer().map(|mut peer| peer["path"]["address"].take());
+        path.is_ok_and(|path| path.as_str().is_some_and(|path| path.starts_with(to)))
+    };
+    // Whichever answered first, once either way.
+    until("frames go by datagrams", || goes_by(by_wire) || goes_by(by_spare))?;
+    for _ in 0..2 {
+        let (gone, left) = if goes_by(by_wire) { (WIRE, by_spare) } else { (SPARE, by_wire) };
+        let transfer = under_way(&pair)?;
+        pair.host_a.set_link(gone, false)?;
+        until_within(&format!("frames go to {left}"), LIMIT, || goes_by(left)).with_context(|| logs(&pair))?;
+        transfer.finish().with_context(|| logs(&pair))?;
+        ensure!(!complains(&pair.a, "no_network"), "there is a network");
+        pair.host_a.set_link(gone, true)?;
+    }
+    Ok(())
+}

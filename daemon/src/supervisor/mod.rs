@@ -8,6 +8,7 @@ mod exit;
 mod extension;
 mod gateway;
 mod health;
+mod heap;
 mod interface;
 mod listening;
 mod netcheck;
@@ -196,6 +197,7 @@ pub struct Supervisor {
     pings: Pings,
     reached: Reached,
     looked_at: Time,
+    heap: heap::Heap,
     watchdog: Option<Watchdog>,
     since: jiff::Timestamp,
 }
@@ -253,6 +255,7 @@ impl Supervisor {
             pings: Pings::default(),
             reached: Reached::new(addresses),
             looked_at: boottime(),
+            heap: heap::Heap::new(boottime()),
             watchdog: Watchdog::start(boottime()),
             since: jiff::Timestamp::now(),
         };
@@ -402,6 +405,7 @@ impl Supervisor {
     /// Looks at what nobody tells: each [`LOOK`], and at the start.
     fn look(&mut self) {
         self.looked_at = boottime();
+        self.heap.look(self.looked_at);
         match self.wall_clock.look(self.looked_at, jiff::Timestamp::now()) {
             None => self.health.clear(Fault::ClockJumped, ""),
             Some(seconds) => {

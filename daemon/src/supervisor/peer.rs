@@ -120,6 +120,7 @@ impl Supervisor {
                 return;
             }
             NetEvent::ConnectionUp { peer, connection, dialled, address, endpoint } => {
+                self.heap.used();
                 tracing::debug!(%peer, %address, "connection up");
                 let Some(&slot) = self.slots.get(&peer) else { return };
                 self.reached.note(peer, &address, dialled);
@@ -136,6 +137,7 @@ impl Supervisor {
                 (peer, Input::ConnectionUp { connection, dialled })
             }
             NetEvent::ConnectionDown { peer, connection } => {
+                self.heap.used();
                 tracing::debug!(%peer, "connection down");
                 let Some(&slot) = self.slots.get(&peer) else { return };
                 if let Some(peer) = self.peers.get_mut(&slot) {

@@ -23,7 +23,7 @@ const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 2 << 20;
 const SEND_WINDOW: u64 = 1 << 20;
 /// Each is paid for as soon as a connection stands. A peer has a handful: one for frames, and some of libp2p's protocols.
-const STREAMS: u32 = 64;
+const STREAMS: u32 = 32;
 /// Handshakes that nobody has looked at yet, and the bytes that may come for them meanwhile.
 const WAITING: usize = 256;
 const WAITING_BYTES: u64 = 8 << 20;

@@ -10,8 +10,9 @@ use node::router::PeerSlot;
 use crate::inbound::Inbound;
 use crate::plane::PeerStats;
 
-/// Bytes that an idle peer holds, and that one may hold that sends a lot: more than the longest frame.
-const LEAST: usize = 4 * 1024;
+/// Bytes that an idle peer holds, who sends nothing or an empty frame; and that one may hold that sends a lot: more than
+/// the longest frame.
+const LEAST: usize = 512;
 const MOST: usize = 128 * 1024;
 
 /// Reads frames until the stream ends and queues each read's frames as one batch.

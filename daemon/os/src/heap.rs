@@ -29,9 +29,13 @@ pub fn give_back() {
 
 #[cfg(all(test, target_os = "linux", target_env = "gnu"))]
 mod tests {
+    use std::sync::Mutex;
+
     use super::*;
 
     const BLOCK: usize = 512 * 1024;
+    /// What is resident belongs to the process, so one test looks at a time.
+    static ALONE: Mutex<()> = Mutex::new(());
 
     /// Private resident memory in bytes.
     fn resident() -> Option<usize> {
@@ -43,6 +47,7 @@ mod tests {
     #[test]
     fn freed_pages_between_blocks_that_stay_go_back() {
         const SMALL: usize = 16 * 1024;
+        let _alone = ALONE.lock();
         let before = resident().unwrap();
         let (blocks, pins): (Vec<Vec<u8>>, Vec<Vec<u8>>) = (0..2048).map(|_| (vec![1; SMALL], vec![1; 64])).unzip();
         drop(std::hint::black_box(blocks));
@@ -54,6 +59,7 @@ mod tests {
 
     #[test]
     fn large_blocks_that_are_freed_go_back_and_cost_nothing_until_they_are_touched() {
+        let _alone = ALONE.lock();
         map_large_blocks();
         // What would move the bound.
         drop(std::hint::black_box(vec![1_u8; 16 * BLOCK]));

@@ -1,11 +1,13 @@
 //! Outer interfaces that go, routes that are missing, and hosts with two networks.
 
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use cryprq_tests::lab::{Daemon, SPARE, WIRE, cpu, join, join_by_spare, until, until_within};
+use cryprq_tests::lab::{Daemon, Flow, SPARE, WIRE, cpu, join, join_by_spare, until, until_within};
 use ipnet::IpNet;
 
+use super::paths::both_go_by;
 use super::{B_QUIC, Pair, Transfer, connected, logs, pair, pattern};
 
 /// B by the second cable.
@@ -103,5 +105,31 @@ fn of_two_networks_the_one_that_is_left_carries_the_same_connection() -> Result<
         ensure!(!complains(&pair.a, "no_network"), "there is a network");
         pair.host_a.set_link(gone, true)?;
     }
+    Ok(())
+}
+
+#[test]
+fn a_link_slower_than_the_host_fills_the_socket_and_costs_packets_alone() -> Result<()> {
+    let Some(pair) = connected(&[B_QUIC])? else { return Ok(()) };
+    both_go_by("udp", &pair, LIMIT)?;
+    // A queue longer than the socket's buffer, so that the buffer is what is full.
+    let mut shaping = Command::new("tc");
+    shaping.args("qdisc add dev wire root tbf rate 100mbit burst 64kb limit 64mb".split(' '));
+    let shaped = pair.host_a.output(shaping)?;
+    if !shaped.status.success() {
+        println!("skipped: a slow link: {}", String::from_utf8_lossy(&shaped.stderr).trim());
+        return Ok(());
+    }
+    let flow = Flow::start(&pair.host_a, &pair.host_b, pair.id_b.ipv4.into(), 1200, Duration::ZERO)?;
+    // The daemon waits for room, so that what is too much is lost before it: at its interface.
+    until_within("packets arrive", LIMIT, || flow.arrived() > 30_000).with_context(|| logs(&pair))?;
+    let tally = flow.finish()?;
+    ensure!(tally.lost > 0 && tally.repeated == 0, "{tally:?}");
+    let address = pair.id_b.ipv4.into();
+    Transfer::start(&pair.host_b, &pair.host_a, address, pattern(300_000), Duration::ZERO)?
+        .finish()
+        .with_context(|| logs(&pair))?;
+    let peer = pair.a.peer()?;
+    ensure!(peer["state"] == "connected" && peer["path"]["kind"] == "udp", "{peer}");
     Ok(())
 }

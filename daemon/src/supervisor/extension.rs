@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use cryprq_ipc_proto::extension::{StopReason, TunnelSettings};
-use ipnet::IpNet;
 use net::address::{ip_of, is_quic};
 use node::router::PeerSlot;
 use node::tunnel::Want;
 use tokio::time::timeout;
 
 use super::health::Fault;
+use super::peer::prefixes;
 use super::settings::{Scene, tunnel_settings};
 use super::{GOODBYE, Supervisor};
 use crate::ipc::extension::{Event, Extensions, absent};
@@ -28,11 +28,11 @@ impl Supervisor {
     }
 
     fn tunnel_settings(&self, except: &BTreeSet<PeerSlot>) -> TunnelSettings {
-        let peers = self.peers.iter().filter(|(slot, _)| !except.contains(slot));
+        let peers = self.peers.iter().filter(|(slot, _)| !except.contains(slot)).map(|(_, peer)| peer);
         tunnel_settings(&Scene {
             own: self.own,
             mtu: self.config.mtu,
-            prefixes: peers.flat_map(|(_, peer)| &peer.config.allowed_ips).map(IpNet::trunc).collect(),
+            prefixes: prefixes(peers),
             direct: self.surroundings.direct().collect(),
             outer: self.unbound().collect(),
             exit: self.exit_resolvers(),

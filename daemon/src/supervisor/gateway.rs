@@ -16,6 +16,7 @@ use os::network::policy::Family;
 use os::sysctl;
 
 use super::exit::NOTHING;
+use super::peer::prefixes;
 use super::{Interface, Supervisor};
 use crate::names::{Names, resolvers_of_host};
 use crate::system::Deed;
@@ -45,7 +46,7 @@ impl Supervisor {
     pub(super) async fn sync_gateway(&mut self, except: &BTreeSet<PeerSlot>) -> anyhow::Result<()> {
         self.gateway.stale = true;
         let peers = self.peers.iter().filter(|(slot, peer)| !except.contains(slot) && peer.config.forward);
-        let clients: BTreeSet<IpNet> = peers.flat_map(|(_, peer)| &peer.config.allowed_ips).map(IpNet::trunc).collect();
+        let clients = prefixes(peers.map(|(_, peer)| peer));
         let interface = self.interface.as_ref().map(Interface::index);
         let Some(interface) = interface.filter(|_| !clients.is_empty()) else { return self.close_gateway().await };
         let result = self.open_gateway(interface, clients).await;

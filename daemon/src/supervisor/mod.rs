@@ -68,7 +68,7 @@ use exit::Exit;
 use gateway::Gateway;
 use health::{Fault, Health, News};
 use pairing::Pairing;
-use peer::Peer;
+use peer::{Peer, prefixes};
 use pings::Pings;
 use reached::Reached;
 use wall_clock::WallClock;
@@ -313,8 +313,7 @@ impl Supervisor {
             }
         }
         self.route_to_exit(&mut router, except);
-        let prefixes = peers().flat_map(|(_, peer)| &peer.config.allowed_ips);
-        let prefixes: BTreeSet<_> = prefixes.map(ipnet::IpNet::trunc).collect();
+        let prefixes = prefixes(peers().map(|(_, peer)| peer));
         self.plane.set_router(Arc::new(router));
         self.push_settings(except);
         if let Some(interface) = &mut self.interface {

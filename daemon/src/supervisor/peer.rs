@@ -1,10 +1,11 @@
 //! One peer, and how its tunnel is driven.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use net::address::relay_of;
 use net::plane::PeerStats;
 use net::swarm::{DialFailure, NetEvent};
@@ -83,6 +84,11 @@ impl Peer {
     pub(super) fn wanted(&self) -> Want {
         self.wish.unwrap_or(if self.config.up { Want::Up } else { Want::Down })
     }
+}
+
+/// Whatever of the inner network belongs to some peers.
+pub(super) fn prefixes<'p>(peers: impl Iterator<Item = &'p Peer>) -> BTreeSet<IpNet> {
+    peers.flat_map(|peer| &peer.config.allowed_ips).map(IpNet::trunc).collect()
 }
 
 impl Supervisor {

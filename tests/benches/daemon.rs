@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use cryprq_tests::lab::{Daemon, Host, Identity, Peering, cpu, join, memory, programs};
+use cryprq_tests::lab::{Host, Pair, cpu, echo, memory, programs};
 use cryprq_tests::measure::{median, report};
 
 const ADDRESS: &str = "/ip4/192.0.2.2/udp/41820/quic-v1";
@@ -22,44 +22,12 @@ const IDLE: Duration = Duration::from_secs(60);
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Two hosts; A dials B.
-struct Lab {
-    a: Daemon,
-    b: Daemon,
-    host_a: Host,
-    host_b: Host,
-    id_b: Identity,
-    _folder: tempfile::TempDir,
-}
-
-fn lab() -> Result<Lab> {
-    let (host_a, host_b) = (Host::new()?, Host::new()?);
-    join(&host_a, &host_b)?;
-    let folder = tempfile::tempdir()?;
-    let (id_a, id_b) = (Identity::new(1)?, Identity::new(2)?);
-    let dials = [Peering { peer: &id_b, name: "b", addresses: &[ADDRESS] }];
-    let a = Daemon::new(&host_a, folder.path().join("a"), &id_a, &dials)?;
-    let b =
-        Daemon::new(&host_b, folder.path().join("b"), &id_b, &[Peering { peer: &id_a, name: "a", addresses: &[] }])?;
-    Ok(Lab { a, b, host_a, host_b, id_b, _folder: folder })
-}
-
-/// Answers every datagram on B's inner address, for as long as the process lives.
-fn echo(lab: &Lab) -> Result<()> {
-    let address = SocketAddr::from((lab.id_b.ipv4, ECHO_PORT));
-    let socket = lab.host_b.run(move || UdpSocket::bind(address))?;
-    std::thread::spawn(move || {
-        let mut buffer = [0; 64];
-        while let Ok((length, from)) = socket.recv_from(&mut buffer) {
-            if socket.send_to(&buffer[..length], from).is_err() {
-                return;
-            }
-        }
-    });
-    Ok(())
+fn lab() -> Result<Pair> {
+    Pair::of_peers("the bench of the daemon", &[ADDRESS], &[])?.context("there were hosts")
 }
 
 /// On A: asks B's inner address each 2 ms until it answers, and says how long that took.
-fn first_answer(lab: &Lab) -> JoinHandle<Result<Duration>> {
+fn first_answer(lab: &Pair) -> JoinHandle<Result<Duration>> {
     let to = SocketAddr::from((lab.id_b.ipv4, ECHO_PORT));
     lab.host_a.spawn(move || {
         let start = Instant::now();
@@ -82,7 +50,7 @@ fn starts() -> Result<()> {
     for _ in 0..RUNS {
         let mut lab = lab()?;
         lab.b.start()?;
-        echo(&lab)?;
+        echo(&lab.host_b, SocketAddr::from((lab.id_b.ipv4, ECHO_PORT)))?;
         let answer = first_answer(&lab);
         lab.a.start()?;
         times.push(answer.join().map_err(|_| anyhow::anyhow!("the asking thread panicked"))??);
@@ -93,7 +61,7 @@ fn starts() -> Result<()> {
     Ok(())
 }
 
-fn answers(lab: &Lab) -> Result<()> {
+fn answers(lab: &Pair) -> Result<()> {
     let times: Result<Vec<_>> = (0..ASKS)
         .map(|_| {
             let start = Instant::now();
@@ -116,7 +84,7 @@ fn answers(lab: &Lab) -> Result<()> {
     Ok(())
 }
 
-fn idle(lab: &Lab) -> Result<()> {
+fn idle(lab: &Pair) -> Result<()> {
     let pids = [lab.a.pid().context("A runs")?, lab.b.pid().context("B runs")?];
     let before = [cpu(pids[0])?, cpu(pids[1])?];
     std::thread::sleep(IDLE);

@@ -7,40 +7,27 @@
 //! shuttle, 50 % of the throughput by the Swift pump, 30 µs more latency one way.
 
 use std::net::{SocketAddr, UdpSocket};
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use cryprq_tests::lab::{Host, Pair, Process, SHUTTLED, Shuttle, cpu, until};
+use cryprq_tests::extension::{Extension, Way};
+use cryprq_tests::lab::{Host, Pair, Process, cpu, echo, iperf3, iperf3_server, until};
 use cryprq_tests::measure::{median, middle, report, report_least};
-use cryprq_tests::swift::{Pump, program};
+use cryprq_tests::swift::program;
 
 const ADDRESS: &str = "/ip4/192.0.2.2/udp/41820/quic-v1";
 const ECHO_PORT: u16 = 7007;
 /// How often each is measured.
 const ROUNDS: usize = 7;
-/// Of one TCP measurement.
-const SECONDS: &str = "2";
 /// Round trips of one turn, and the pause between them: the tunnel is idle in between.
 const ASKS: usize = 200;
 const PACE: Duration = Duration::from_millis(2);
 
-/// How inner packets get to A's daemon.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Way {
-    Interface,
-    Shuttle,
-    Swift,
-}
-
-impl Way {
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Interface => "own interface",
-            Self::Shuttle => "Rust shuttle",
-            Self::Swift => "Swift pump",
-        }
+const fn name(way: Way) -> &'static str {
+    match way {
+        Way::Interface => "own interface",
+        Way::Shuttle => "Rust shuttle",
+        Way::Swift => "Swift pump",
     }
 }
 
@@ -50,8 +37,7 @@ struct Site {
     pair: Pair,
     /// The processes that packets pass.
     pids: Vec<u32>,
-    _shuttle: Option<Shuttle>,
-    _pump: Option<Pump>,
+    _extension: Option<Extension>,
     _server: Process,
 }
 
@@ -72,41 +58,21 @@ struct Told {
 }
 
 impl Site {
-    fn new(way: Way, pump: Option<&PathBuf>) -> Result<Option<Self>> {
+    fn new(way: Way) -> Result<Option<Self>> {
         let Some(mut pair) = Pair::of_peers("the bench of the extension's path", &[ADDRESS], &[])? else {
             return Ok(None);
         };
         for daemon in [&pair.a, &pair.b] {
             daemon.configure("[linux]\ntun_offload = false\n")?;
         }
-        if way != Way::Interface {
-            pair.a.take_from_extension()?;
-        }
+        way.configure(&pair.a)?;
         pair.connect()?;
-        let (mut shuttle, mut swift) = (None, None);
+        let extension = way.attach(&pair.host_a, &pair.a, pair.folder.path().join("pump"))?;
         let mut pids = vec![pair.a.pid().context("A runs")?, pair.b.pid().context("B runs")?];
-        match way {
-            Way::Interface => {}
-            Way::Shuttle => {
-                let started = Shuttle::start(&pair.host_a, &pair.a, SHUTTLED, 60)?;
-                started.wait_said("settings", 1)?;
-                pids.push(started.pid());
-                shuttle = Some(started);
-            }
-            Way::Swift => {
-                let program = pump.context("there is a pump")?;
-                let told = pair.folder.path().join("pump");
-                let started = Pump::start(program, &pair.host_a, &pair.a.tun_socket(), told)?;
-                started.wait_in_force()?;
-                pids.push(started.pid());
-                swift = Some(started);
-            }
-        }
-        let mut server = Command::new("iperf3");
-        server.args(["-s", "-B", &pair.id_b.ipv4.to_string()]).stdout(Stdio::null()).stderr(Stdio::null());
-        let server = Process::start(&pair.host_b, server).context("iperf3 is needed")?;
+        pids.extend(extension.as_ref().map(Extension::pid));
+        let server = iperf3_server(&pair.host_b, &pair.id_b.ipv4.to_string()).context("iperf3 is needed")?;
         echo(&pair.host_b, SocketAddr::from((pair.id_b.ipv4, ECHO_PORT)))?;
-        Ok(Some(Self { way, pair, pids, _shuttle: shuttle, _pump: swift, _server: server }))
+        Ok(Some(Self { way, pair, pids, _extension: extension, _server: server }))
     }
 
     fn used(&self) -> Result<Duration> {
@@ -117,13 +83,9 @@ impl Site {
     fn stream(&self, way: &[&str]) -> Result<Run> {
         let address = self.pair.id_b.ipv4.to_string();
         let mut run = None;
-        // A server that is busy with the end of the one before refuses.
         until("iperf3 measures", || {
             let Ok(before) = self.used() else { return false };
-            let mut client = Command::new("iperf3");
-            client.args(["-c", &address, "-t", SECONDS, "-J"]).args(way);
-            let told = self.pair.host_a.output(client).map(|output| output.stdout).unwrap_or_default();
-            let sum = &serde_json::from_slice::<serde_json::Value>(&told).unwrap_or_default()["end"]["sum_received"];
+            let Some(sum) = iperf3(&self.pair.host_a, &address, way) else { return false };
             let (Some(rate), Some(bytes)) = (sum["bits_per_second"].as_f64(), sum["bytes"].as_f64()) else {
                 return false;
             };
@@ -162,20 +124,6 @@ impl Site {
     }
 }
 
-/// Answers every datagram, for as long as the process lives.
-fn echo(host: &Host, address: SocketAddr) -> Result<()> {
-    let socket = host.run(move || UdpSocket::bind(address))?;
-    std::thread::spawn(move || {
-        let mut buffer = [0; 64];
-        while let Ok((length, from)) = socket.recv_from(&mut buffer) {
-            if socket.send_to(&buffer[..length], from).is_err() {
-                return;
-            }
-        }
-    });
-    Ok(())
-}
-
 fn rates(runs: &[Run]) -> f64 {
     middle(runs.iter().map(|run| run.gigabits).collect())
 }
@@ -194,9 +142,8 @@ fn main() -> Result<()> {
         println!("skipped: {error:#}");
         return Ok(());
     }
-    let pump = program("swift-pump");
-    let ways = [Way::Interface, Way::Shuttle].into_iter().chain(pump.as_ref().map(|_| Way::Swift));
-    let sites: Result<Option<Vec<_>>> = ways.map(|way| Site::new(way, pump.as_ref())).collect();
+    let ways = [Way::Interface, Way::Shuttle].into_iter().chain(program("swift-pump").map(|_| Way::Swift));
+    let sites: Result<Option<Vec<_>>> = ways.map(Site::new).collect();
     let Some(sites) = sites? else { return Ok(()) };
     let mut told: Vec<Told> = sites.iter().map(|_| Told::default()).collect();
     for round in 0..ROUNDS {
@@ -213,12 +160,12 @@ fn main() -> Result<()> {
         let trip = median(told.trips.clone()) / 1e3;
         println!(
             "{:<22} {up:>8.2} {down:>8.2}        {cost_up:>8.2} {cost_down:>8.2}      {trip:>8.0}",
-            site.way.name()
+            name(site.way)
         );
     }
     let native = &told[0];
     for (site, told) in sites.iter().zip(&told).skip(1) {
-        let name = site.way.name();
+        let name = name(site.way);
         let least = if site.way == Way::Swift { 0.5 } else { 0.7 };
         for (way, of, to) in [("up", &told.up, &native.up), ("down", &told.down, &native.down)] {
             let share = ratio(of, to, |run| run.gigabits);

@@ -5,6 +5,8 @@
 
 pub mod exchange;
 #[cfg(feature = "daemon")]
+pub mod extension;
+#[cfg(feature = "daemon")]
 pub mod fake_daemon;
 pub mod fuzzing;
 pub mod impostor;

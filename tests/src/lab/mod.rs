@@ -6,9 +6,11 @@
 
 mod capture;
 mod daemon;
+mod echo;
 mod flow;
 mod host;
 mod http;
+mod iperf;
 mod mirror;
 mod nat;
 mod pair;
@@ -22,9 +24,11 @@ mod wire;
 
 pub use capture::{Capture, Seen};
 pub use daemon::{Daemon, Identity, Peering, programs, until, until_within};
+pub use echo::echo;
 pub use flow::{Flow, Tally};
 pub use host::{Host, PROGRAMS};
 pub use http::{Download, Server, digest, fetch};
+pub use iperf::{iperf3, iperf3_server};
 pub use mirror::Mirror;
 pub use nat::{Internet, Nat, Router};
 pub use pair::Pair;

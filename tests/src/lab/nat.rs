@@ -5,13 +5,10 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use anyhow::Context;
 use ipnet::IpNet;
-use rtnetlink::{LinkBridge, LinkUnspec, RouteMessageBuilder};
+use rtnetlink::RouteMessageBuilder;
 
 use super::Host;
-use super::wire::{WIRE, cable, change};
-
-/// The bridge of a switch or of a router's inner network.
-const BRIDGE: &str = "bridge";
+use super::wire::{WIRE, address, bridge, change, plug};
 
 /// How a router translates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,7 +64,7 @@ impl Internet {
     pub fn host(&self, number: u8) -> anyhow::Result<Host> {
         let host = Host::new()?;
         plug(&self.switch, self.ports.fetch_add(1, Ordering::Relaxed), &host)?;
-        address(&host, format!("203.0.113.{number}/24").parse()?, None)?;
+        address(&host, WIRE, vec![format!("203.0.113.{number}/24").parse()?])?;
         Ok(host)
     }
 
@@ -96,7 +93,8 @@ impl Router {
         plug(&self.host, port, &host)?;
         let number = self.number;
         let own = format!("10.{number}.0.{}/24", port + 2).parse()?;
-        address(&host, own, Some(Ipv4Addr::new(10, number, 0, 1)))?;
+        address(&host, WIRE, vec![own])?;
+        lead_out(&host, Ipv4Addr::new(10, number, 0, 1))?;
         Ok(host)
     }
 
@@ -152,38 +150,10 @@ impl Router {
     }
 }
 
-/// Makes the bridge of a host that is a switch, or has one.
-fn bridge(host: &Host, own: Option<IpNet>) -> anyhow::Result<()> {
-    change(host, async move |handle, network| {
-        handle.link().add(LinkBridge::new(BRIDGE).up().build()).execute().await?;
-        let index = network.index_of(BRIDGE).await?.context("no bridge")?;
-        if let Some(own) = own {
-            network.add_address(index, own).await?;
-        }
-        Ok(())
-    })
-}
-
-/// Plugs a host into a switch.
-fn plug(switch: &Host, port: u8, host: &Host) -> anyhow::Result<()> {
-    let port = format!("port{port}");
-    cable(switch, &port, host, WIRE)?;
-    change(switch, async move |handle, network| {
-        let bridge = network.index_of(BRIDGE).await?.context("no bridge")?;
-        let port = network.index_of(&port).await?.context("no port")?;
-        Ok(handle.link().set(LinkUnspec::new_with_index(port).controller(bridge).up().build()).execute().await?)
-    })
-}
-
-fn address(host: &Host, own: IpNet, gateway: Option<Ipv4Addr>) -> anyhow::Result<()> {
-    change(host, async move |handle, network| {
-        let index = network.index_of(WIRE).await?.context("no outer link")?;
-        network.set_up(index, 1500).await?;
-        network.add_address(index, own).await?;
-        if let Some(gateway) = gateway {
-            let route = RouteMessageBuilder::<Ipv4Addr>::new().gateway(gateway).build();
-            handle.route().add(route).execute().await?;
-        }
-        Ok(())
+/// Gives a host its default route.
+fn lead_out(host: &Host, gateway: Ipv4Addr) -> anyhow::Result<()> {
+    change(host, async move |handle, _| {
+        let route = RouteMessageBuilder::<Ipv4Addr>::new().gateway(gateway).build();
+        Ok(handle.route().add(route).execute().await?)
     })
 }

@@ -11,6 +11,8 @@ use super::Host;
 pub const WIRE: &str = "wire";
 /// The name of a second one.
 pub const SPARE: &str = "spare";
+/// The bridge of a switch or of a router's inner network.
+const BRIDGE: &str = "bridge";
 
 /// Joins two hosts by one cable. They are 192.0.2.1 and .2, 2001:db8::1 and ::2.
 ///
@@ -38,25 +40,40 @@ pub fn join_by_spare(a: &Host, b: &Host) -> anyhow::Result<()> {
 /// # Errors
 /// What the kernel refuses.
 pub fn switch(hosts: &[&Host]) -> anyhow::Result<Host> {
-    const BRIDGE: &str = "bridge";
     let switch = Host::new()?;
-    change(&switch, async |handle, _| Ok(handle.link().add(LinkBridge::new(BRIDGE).up().build()).execute().await?))?;
-    for (i, host) in hosts.iter().enumerate() {
-        let port = format!("port{i}");
-        cable(&switch, &port, host, WIRE)?;
-        change(&switch, async move |handle, network| {
-            let bridge = network.index_of(BRIDGE).await?.context("no bridge")?;
-            let port = network.index_of(&port).await?.context("no port")?;
-            let plugged = LinkUnspec::new_with_index(port).controller(bridge).up().build();
-            Ok(handle.link().set(plugged).execute().await?)
-        })?;
+    bridge(&switch, None)?;
+    for (port, host) in (0..).zip(hosts) {
+        plug(&switch, port, host)?;
     }
     number(hosts)?;
     Ok(switch)
 }
 
+/// Makes the bridge of a host that is a switch, or has one.
+pub(super) fn bridge(host: &Host, own: Option<IpNet>) -> anyhow::Result<()> {
+    change(host, async move |handle, network| {
+        handle.link().add(LinkBridge::new(BRIDGE).up().build()).execute().await?;
+        let index = network.index_of(BRIDGE).await?.context("no bridge")?;
+        if let Some(own) = own {
+            network.add_address(index, own).await?;
+        }
+        Ok(())
+    })
+}
+
+/// Plugs a host into a switch.
+pub(super) fn plug(switch: &Host, port: u8, host: &Host) -> anyhow::Result<()> {
+    let port = format!("port{port}");
+    cable(switch, &port, host, WIRE)?;
+    change(switch, async move |handle, network| {
+        let bridge = network.index_of(BRIDGE).await?.context("no bridge")?;
+        let port = network.index_of(&port).await?.context("no port")?;
+        Ok(handle.link().set(LinkUnspec::new_with_index(port).controller(bridge).up().build()).execute().await?)
+    })
+}
+
 /// A cable from `near` to `far`, with the name of its end at each.
-pub(super) fn cable(near: &Host, name: &str, far: &Host, far_name: &str) -> anyhow::Result<()> {
+fn cable(near: &Host, name: &str, far: &Host, far_name: &str) -> anyhow::Result<()> {
     let (name, held, far_name) = (name.to_owned(), far.clone(), far_name.to_owned());
     change(near, async move |handle, network| {
         handle.link().add(LinkVeth::new(&name, "far").build()).execute().await?;
@@ -75,7 +92,8 @@ fn number(hosts: &[&Host]) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn address(host: &Host, wire: &'static str, addresses: Vec<IpNet>) -> anyhow::Result<()> {
+/// Brings a host's interface up, with addresses.
+pub(super) fn address(host: &Host, wire: &'static str, addresses: Vec<IpNet>) -> anyhow::Result<()> {
     host.network(async move |network| {
         let index = network.index_of(wire).await?.context("no outer link")?;
         network.set_up(index, 1500).await?;

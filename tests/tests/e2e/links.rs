@@ -1,12 +1,11 @@
 //! Links that fail, and networks that let only some things pass.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use cryprq_tests::lab::{Daemon, Identity, Peering, join, until, until_within};
 
-use super::{B_QUIC, B_TCP, Transfer, connected, hosts, pair, pattern};
+use super::{B_QUIC, B_TCP, Transfer, connected, hosts, pair, pattern, under_way};
 
 /// How often a stranger has to be sent away before the test believes it.
 const REFUSALS: usize = 4;
@@ -33,9 +32,7 @@ fn where_udp_is_blocked_tcp_carries_the_tunnel() -> Result<()> {
 #[test]
 fn a_link_that_comes_back_carries_the_same_connection() -> Result<()> {
     let Some(pair) = connected(&[B_QUIC])? else { return Ok(()) };
-    let address = IpAddr::from(pair.id_b.ipv4);
-    let transfer = Transfer::start(&pair.host_b, &pair.host_a, address, pattern(400_000), Duration::from_secs(2))?;
-    until("half of it came", || pair.a.peer().is_ok_and(|peer| peer["rx_bytes"].as_u64() > Some(200_000)))?;
+    let transfer = under_way(&pair)?;
     pair.host_b.set_wire(false)?;
     until("the silence is seen", || pair.a.peer().is_ok_and(|peer| peer["state"] != "connected"))?;
     pair.host_b.set_wire(true)?;
@@ -45,9 +42,7 @@ fn a_link_that_comes_back_carries_the_same_connection() -> Result<()> {
 #[test]
 fn a_link_that_was_down_until_both_sides_gave_up_carries_the_same_connection() -> Result<()> {
     let Some(pair) = connected(&[B_QUIC])? else { return Ok(()) };
-    let address = IpAddr::from(pair.id_b.ipv4);
-    let transfer = Transfer::start(&pair.host_b, &pair.host_a, address, pattern(400_000), Duration::from_secs(2))?;
-    until("half of it came", || pair.a.peer().is_ok_and(|peer| peer["rx_bytes"].as_u64() > Some(200_000)))?;
+    let transfer = under_way(&pair)?;
     pair.host_b.set_wire(false)?;
     // About half a minute: both gave the connection up, and a new one was tried and failed.
     let long = Duration::from_secs(120);

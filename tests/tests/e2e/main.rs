@@ -15,8 +15,10 @@ mod rotation;
 mod starts;
 mod traffic;
 
+use std::time::Duration;
+
 use anyhow::Result;
-use cryprq_tests::lab::{Host, Pair, Transfer, pattern};
+use cryprq_tests::lab::{Host, Pair, Transfer, pattern, until};
 
 /// Where A, the first host, and B, the second, are reached.
 const A_QUIC: &str = "/ip4/192.0.2.1/udp/41820/quic-v1";
@@ -42,6 +44,16 @@ fn connected(a_dials: &[&str]) -> Result<Option<Pair>> {
 /// Hosts without cables, or `None` with a line that says why this machine has none.
 fn hosts<const N: usize>() -> Option<[Host; N]> {
     Host::several(WHOM)
+}
+
+/// A download of A's from B, of which half came already.
+fn under_way(pair: &Pair) -> Result<Transfer> {
+    let address = pair.id_b.ipv4.into();
+    let received = || pair.a.peer().ok()?["rx_bytes"].as_u64();
+    let before = received().unwrap_or(0);
+    let transfer = Transfer::start(&pair.host_b, &pair.host_a, address, pattern(400_000), Duration::from_secs(2))?;
+    until("half of it came", || received() > Some(before + 200_000))?;
+    Ok(transfer)
 }
 
 /// What both daemons logged, for the report of a failure.

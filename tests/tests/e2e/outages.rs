@@ -8,22 +8,12 @@ use cryprq_tests::lab::{Daemon, Flow, SPARE, WIRE, cpu, join, join_by_spare, unt
 use ipnet::IpNet;
 
 use super::paths::both_go_by;
-use super::{B_QUIC, Pair, Transfer, connected, logs, pair, pattern};
+use super::{B_QUIC, Pair, Transfer, connected, logs, pair, pattern, under_way};
 
 /// B by the second cable.
 const B_BY_SPARE: &str = "/ip4/198.51.100.2/udp/41820/quic-v1";
 /// How long a busy machine may take to find another way.
 const LIMIT: Duration = Duration::from_secs(30);
-
-/// A download of A's from B that is under way.
-fn under_way(pair: &Pair) -> Result<Transfer> {
-    let address = pair.id_b.ipv4.into();
-    let received = || pair.a.peer().ok()?["rx_bytes"].as_u64();
-    let before = received().unwrap_or(0);
-    let transfer = Transfer::start(&pair.host_b, &pair.host_a, address, pattern(400_000), Duration::from_secs(2))?;
-    until("a part of it came", || received() > Some(before + 100_000))?;
-    Ok(transfer)
-}
 
 fn complains(daemon: &Daemon, code: &str) -> bool {
     daemon.health().is_ok_and(|codes| codes.contains(&code.into()))

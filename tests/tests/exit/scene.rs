@@ -5,8 +5,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
-use cryprq_tests::lab::{Daemon, Host, Identity, Mirror, Peering, Process, SHUTTLED, Shuttle, programs, switch, until};
-use cryprq_tests::swift::{Pump, program};
+use cryprq_tests::extension::{Extension, Way};
+use cryprq_tests::lab::{Daemon, Host, Identity, Mirror, Peering, Process, programs, switch, until};
+use cryprq_tests::swift::program;
 
 /// Addresses of the internet that are on no link.
 pub(super) const FAR: [&str; 2] = ["198.51.100.1", "2001:db8:99::1"];
@@ -22,17 +23,6 @@ pub(super) const NAME: &str = "far.example";
 /// The client's resolver before there is an exit: nobody is there.
 pub(super) const DEAD: &str = "nameserver 192.0.2.66\nsearch lan.example\n";
 
-/// How inner packets get to the client's daemon.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Way {
-    /// By an interface of its own.
-    Interface,
-    /// By the shuttle, which plays the extension's part.
-    Shuttle,
-    /// By the Swift pump.
-    Swift,
-}
-
 /// The hosts with their daemons; none runs yet.
 pub(super) struct Scene {
     pub(super) client: Daemon,
@@ -42,8 +32,7 @@ pub(super) struct Scene {
     pub(super) internet: Host,
     way: Way,
     /// Who plays the extension's part, once both daemons run.
-    shuttle: Option<Shuttle>,
-    pump: Option<Pump>,
+    extension: Option<Extension>,
     _mirrors: Vec<Mirror>,
     _resolver: Process,
     _switch: Host,
@@ -97,9 +86,7 @@ impl Scene {
         let peer = Peering { peer: &id_client, name: "client", addresses: &[] };
         let gateway = Daemon::new(host_gateway, folder.path().join("gateway"), &id_gateway, &[peer])?;
         gateway.configure("forward = true\n")?;
-        if way != Way::Interface {
-            client.take_from_extension()?;
-        }
+        way.configure(&client)?;
         let [host_client, host_gateway, internet] = hosts;
         Ok(Some(Self {
             client,
@@ -108,8 +95,7 @@ impl Scene {
             host_gateway,
             internet,
             way,
-            shuttle: None,
-            pump: None,
+            extension: None,
             _mirrors: mirrors,
             _resolver: resolver,
             _switch: switch,
@@ -121,28 +107,10 @@ impl Scene {
     pub(super) fn connect(&mut self) -> Result<()> {
         self.gateway.start()?;
         self.client.start()?;
-        self.attach()?;
+        let told = self.folder.path().join("pump");
+        let attached = self.way.attach(&self.host_client, &self.client, told);
+        self.extension = attached.with_context(|| self.logs())?;
         self.client.wait_connected()
-    }
-
-    /// Whoever plays the extension's part is there, and so are its settings.
-    fn attach(&mut self) -> Result<()> {
-        match self.way {
-            Way::Interface => {}
-            Way::Shuttle => {
-                let shuttle = Shuttle::start(&self.host_client, &self.client, SHUTTLED, 60)?;
-                shuttle.wait_said("settings", 1).with_context(|| self.logs())?;
-                self.shuttle = Some(shuttle);
-            }
-            Way::Swift => {
-                let program = program("swift-pump").context("the pump was there")?;
-                let told = self.folder.path().join("pump");
-                let pump = Pump::start(&program, &self.host_client, &self.client.tun_socket(), told)?;
-                pump.wait_in_force().with_context(|| self.logs())?;
-                self.pump = Some(pump);
-            }
-        }
-        Ok(())
     }
 
     /// The client's traffic goes through the gateway.
@@ -170,8 +138,7 @@ impl Scene {
 
     /// What the extension was told is done to the host.
     pub(super) fn wait_in_force(&self) -> Result<()> {
-        // The shuttle says so itself after it was done.
-        self.pump.as_ref().map_or(Ok(()), Pump::wait_in_force)
+        self.extension.as_ref().map_or(Ok(()), Extension::wait_in_force)
     }
 
     /// The client's host leads nothing to the exit any more.

@@ -4,9 +4,10 @@ use std::net::IpAddr;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
+use cryprq_tests::extension::Way;
 use cryprq_tests::lab::{Capture, Process, until};
 
-use super::scene::{FAR, GATEWAY, LAN, NAME, PORT, Scene, TCP, Way, ensure_same, run, sh, state};
+use super::scene::{FAR, GATEWAY, LAN, NAME, PORT, Scene, TCP, ensure_same, run, sh, state};
 
 /// The client's own address on the outer network.
 const CLIENT: [&str; 2] = ["192.0.2.1", "2001:db8::1"];

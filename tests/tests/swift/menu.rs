@@ -144,7 +144,7 @@ fn an_exit_is_chosen_in_the_menu_and_one_that_forwards_nothing_says_what_mends_i
     pair.a.request(r#"{"cmd":"up"}"#)?;
     pair.b.start()?;
     pair.a.wait_connected()?;
-    let shown = menu(&program, Some(&pair.host_a), &[], &pair.a.socket(), &["exit", id])?;
+    let shown = choose()?;
     let refusal = shown.iter().find(|row| row.starts_with("warning: b forwards nothing"));
     ensure!(refusal.is_some_and(|row| row.contains("--forward")), "{shown:#?}");
     ensure!(shown.iter().any(|row| row.contains("[exit(")), "nothing was chosen: {shown:#?}");

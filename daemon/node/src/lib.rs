@@ -22,6 +22,7 @@ pub mod drops;
 pub mod epoch;
 pub mod frame;
 pub mod handshake;
+mod hash;
 pub mod icmp;
 pub mod offload;
 pub mod packet;

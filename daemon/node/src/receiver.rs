@@ -8,6 +8,7 @@ use crate::drops::DropReason;
 use crate::epoch::{EpochId, EpochState, FrameSource, Limit, Opened, Opener};
 use crate::frame::{FrameType, HEADER_LEN, MAX_STREAM_FRAME, MIN_FRAME};
 use crate::handshake::ReceiverIndex;
+use crate::hash::BuildFold;
 use crate::packet::Checksum;
 use crate::router::{PeerSlot, Router};
 use crate::time::Time;
@@ -101,7 +102,8 @@ struct Peer {
 /// All epochs that one loop receives on. It owns the openers, so no lock is taken for a frame.
 #[derive(Default)]
 pub struct Receiver {
-    entries: HashMap<u32, Entry>,
+    /// By our own indices, which are random: a fast hash is enough.
+    entries: HashMap<u32, Entry, BuildFold>,
     peers: BTreeMap<PeerSlot, Peer>,
     limits: Vec<(PeerSlot, Report)>,
 }

@@ -4,12 +4,12 @@
 //! peers there are. The keys are the administrator's, not an attacker's, so a fast hash is enough.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
 use super::PeerSlot;
+use crate::hash::BuildFold;
 
 #[derive(Debug, Default)]
 pub(super) struct PrefixTable {
@@ -18,7 +18,7 @@ pub(super) struct PrefixTable {
 }
 
 /// By descending prefix length, each with its truncated addresses.
-type Lengths = Vec<(u8, HashMap<u128, PeerSlot, BuildHasherDefault<Fold>>)>;
+type Lengths = Vec<(u8, HashMap<u128, PeerSlot, BuildFold>)>;
 
 impl PrefixTable {
     /// Enters a prefix unless somebody has it; gives who has it.
@@ -53,37 +53,5 @@ impl PrefixTable {
             let network = bits.checked_shr(host_bits).map_or(0, |kept| kept << host_bits);
             table.get(&network).copied()
         })
-    }
-}
-
-/// Folds a 128-bit key into 64 bits by two multiplications.
-#[derive(Default)]
-struct Fold(u64);
-
-impl Hasher for Fold {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for chunk in bytes.chunks(8) {
-            let mut word = [0; 8];
-            word[..chunk.len()].copy_from_slice(chunk);
-            self.mix(u64::from_le_bytes(word));
-        }
-    }
-
-    fn write_u128(&mut self, key: u128) {
-        let [low, high] = [key as u64, (key >> 64) as u64];
-        self.mix(low);
-        self.mix(high);
-    }
-}
-
-impl Fold {
-    fn mix(&mut self, word: u64) {
-        // The odd constant is 2^64 divided by the golden ratio.
-        let product = u128::from(self.0 ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        self.0 = product as u64 ^ (product >> 64) as u64;
     }
 }

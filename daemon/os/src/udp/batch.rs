@@ -9,7 +9,7 @@ use super::Ecn;
 use super::message::Control;
 
 /// Buffers of one call. Under load each holds up to 64 merged datagrams; at rest only the first few are ever touched.
-pub(super) const BUFFERS: usize = 8;
+pub(super) const BUFFERS: usize = 4;
 /// The longest run that the kernel hands out.
 const BUFFER: usize = 65_536;
 

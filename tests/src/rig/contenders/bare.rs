@@ -64,6 +64,6 @@ impl Contender for BareLoop {
         for side in Side::BOTH {
             site.configure(side, DEVICE, Segments::OneSend)?;
         }
-        Ok(Running { inner: Side::BOTH.map(Side::inner), ends: Some(ends) })
+        Ok(Running::new(Side::BOTH.map(Side::inner), Some(ends)))
     }
 }

@@ -119,6 +119,6 @@ impl Contender for Cryprqd {
             self.cipher.name()
         );
         let ends = daemons.map(|daemon| End::Daemon(Box::new(daemon)));
-        Ok(Running { inner: ids.map(|id| id.ipv4), ends: Some(ends) })
+        Ok(Running::new(ids.map(|id| id.ipv4), Some(ends)))
     }
 }

@@ -4,12 +4,14 @@ mod bare;
 mod cryprqd;
 mod openvpn;
 mod quincy;
+mod relayed;
 mod wireguard;
 
 use bare::BareLoop;
 pub use cryprqd::Cryprqd;
 use openvpn::OpenVpn;
 use quincy::Quincy;
+use relayed::Relayed;
 pub use wireguard::WIREGUARD_GO;
 use wireguard::WireGuard;
 
@@ -77,6 +79,8 @@ pub struct Running {
     /// Where the sides are reached through it.
     inner: [Ipv4Addr; 2],
     ends: Option<[End; 2]>,
+    /// Who carries packets between them, where somebody does.
+    between: Option<Box<Daemon>>,
 }
 
 /// One end.
@@ -88,6 +92,10 @@ enum End {
 }
 
 impl Running {
+    const fn new(inner: [Ipv4Addr; 2], ends: Option<[End; 2]>) -> Self {
+        Self { inner, ends, between: None }
+    }
+
     /// The address of a side inside.
     pub const fn inner(&self, side: Side) -> Ipv4Addr {
         self.inner[side as usize]
@@ -101,6 +109,12 @@ impl Running {
             End::Daemon(daemon) => daemon.pid(),
         };
         Some([pid(a)?, pid(b)?])
+    }
+
+    /// The processes of both ends and of what is between them.
+    pub fn all_pids(&self) -> Vec<u32> {
+        let between = self.between.as_ref().and_then(|daemon| daemon.pid());
+        self.pids().into_iter().flatten().chain(between).collect()
     }
 
     /// Our daemon at a side, where it is one.
@@ -197,7 +211,7 @@ impl Contender for Raw {
     }
 
     fn start(&self, _site: &Site) -> anyhow::Result<Running> {
-        Ok(Running { inner: Side::BOTH.map(Side::outer), ends: None })
+        Ok(Running::new(Side::BOTH.map(Side::outer), None))
     }
 }
 
@@ -208,6 +222,7 @@ pub fn all(programs: &Programs) -> Vec<Box<dyn Contender>> {
     all.extend(ciphers.map(|cipher| Box::new(BareLoop::new(programs, cipher)) as Box<dyn Contender>));
     all.extend(ciphers.map(|cipher| Box::new(Cryprqd::new(cipher)) as Box<dyn Contender>));
     all.push(Box::new(Cryprqd::over_tcp()));
+    all.push(Box::new(Relayed));
     all.extend(WireGuard::both(programs).map(|one| Box::new(one) as Box<dyn Contender>));
     all.extend(Quincy::both(programs).map(|one| Box::new(one) as Box<dyn Contender>));
     all.extend(OpenVpn::both(programs).map(|one| Box::new(one) as Box<dyn Contender>));

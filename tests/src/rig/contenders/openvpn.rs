@@ -66,7 +66,7 @@ impl Contender for OpenVpn {
             };
             site.start(side, side.name(), command).map(End::Program)
         };
-        Ok(Running { inner: Side::BOTH.map(Side::inner), ends: Some([start(Side::A)?, start(Side::B)?]) })
+        Ok(Running::new(Side::BOTH.map(Side::inner), Some([start(Side::A)?, start(Side::B)?])))
     }
 }
 

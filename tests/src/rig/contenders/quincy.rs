@@ -116,7 +116,7 @@ impl Contender for Quincy {
             sockets.is_ok_and(|sockets| sockets.contains(&format!(":{PORT:04X} ")))
         })?;
         let client = start(Side::B, "quincy-client", &client)?;
-        Ok(Running { inner: Side::BOTH.map(Side::inner), ends: Some([server, client]) })
+        Ok(Running::new(Side::BOTH.map(Side::inner), Some([server, client])))
     }
 }
 

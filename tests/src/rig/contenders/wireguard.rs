@@ -99,7 +99,7 @@ impl Contender for WireGuard {
             tell(&device(side), &wishes)?;
             site.configure(side, &device(side), Segments::Any)?;
         }
-        Ok(Running { inner: Side::BOTH.map(Side::inner), ends: Some(ends) })
+        Ok(Running::new(Side::BOTH.map(Side::inner), Some(ends)))
     }
 }
 

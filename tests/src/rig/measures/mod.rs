@@ -104,7 +104,7 @@ pub fn measure(site: &Site, running: &Running, plan: Plan, mut told: impl FnMut(
             Err(error) => wrong.push(format!("{name}: {error:#}")),
         }
     };
-    let around = Usage::now(running.pids());
+    let around = Usage::now(&running.all_pids());
     // Handshakes, caches, routes, and the window of the first stream.
     part("warming up", &mut || {
         tcp::run(site, running, 1, Direction::AToB, Duration::from_secs(1)).map(|_| Figures::new())
@@ -131,7 +131,7 @@ pub fn measure(site: &Site, running: &Running, plan: Plan, mut told: impl FnMut(
         load.finish()?;
         Ok([(Measure::LoadedP50, times.percentile(50.0)), (Measure::LoadedP99, times.percentile(99.0))].into())
     });
-    if let (Ok(before), Ok(after)) = (&around, Usage::now(running.pids())) {
+    if let (Ok(before), Ok(after)) = (&around, Usage::now(&running.all_pids())) {
         figures.insert(Measure::OtherWork, after.others_since(before));
     }
     if let Some([a, b]) = running.pids() {
@@ -147,10 +147,10 @@ pub fn measure(site: &Site, running: &Running, plan: Plan, mut told: impl FnMut(
 
 /// Both directions of one stream, and what the VPN's processes worked for them.
 fn one_stream(site: &Site, running: &Running, plan: Plan) -> anyhow::Result<Figures> {
-    let before = Usage::now(running.pids())?;
+    let before = Usage::now(&running.all_pids())?;
     let there = tcp::run(site, running, 1, Direction::AToB, plan.tcp())?;
     let back = tcp::run(site, running, 1, Direction::BToA, plan.tcp())?;
-    let after = Usage::now(running.pids())?;
+    let after = Usage::now(&running.all_pids())?;
     let mut figures = Figures::from([(Measure::Tcp1, there.gbits()), (Measure::Tcp1Back, back.gbits())]);
     if running.pids().is_some() {
         let gigabytes = (there.bytes + back.bytes) / BYTES_PER_GB;

@@ -22,8 +22,8 @@ pub(super) struct Usage {
 
 impl Usage {
     /// Up to now.
-    pub(super) fn now(vpn: Option<[u32; 2]>) -> anyhow::Result<Self> {
-        let vpn = vpn.into_iter().flatten().map(cpu).sum::<anyhow::Result<Duration>>()?;
+    pub(super) fn now(vpn: &[u32]) -> anyhow::Result<Self> {
+        let vpn = vpn.iter().copied().map(cpu).sum::<anyhow::Result<Duration>>()?;
         let mut ours = Duration::ZERO;
         for who in [UsageWho::RUSAGE_SELF, UsageWho::RUSAGE_CHILDREN] {
             let used = getrusage(who)?;

@@ -39,6 +39,11 @@ const ELSEWHERE: &[(DropReason, &str, &str)] = &[
         "daemon/src/ipc/extension/tests.rs",
         "attack_13_an_extension_that_does_not_read_costs_bounded_memory_and_its_oldest_packets",
     ),
+    (
+        DropReason::SightingsMany,
+        "daemon/net/src/swarm/observed/tests.rs",
+        "whoever_sees_us_at_ever_more_addresses_is_believed_for_a_few_of_them",
+    ),
     (DropReason::NamesMalformed, NAMES, "more_than_can_wait_is_dropped_and_so_is_what_is_no_question"),
     (DropReason::NamesStranger, NAMES, "who_is_not_forwarded_is_not_answered"),
     (DropReason::NamesBusy, NAMES, "more_than_can_wait_is_dropped_and_so_is_what_is_no_question"),

@@ -4,6 +4,7 @@
 #![expect(clippy::wildcard_enum_match_arm, reason = "a test waits for one kind of event")]
 
 mod pairing;
+mod relaying;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,6 +38,10 @@ fn key(seed: u8) -> PeerKey {
 }
 
 fn start(seed: u8, port: u16) -> (Net, mpsc::Receiver<NetEvent>) {
+    start_as(seed, port, Serve::Nobody)
+}
+
+fn start_as(seed: u8, port: u16, serve: Serve) -> (Net, mpsc::Receiver<NetEvent>) {
     let drops = Arc::new(DropCounters::default());
     let config = NetConfig {
         identity_seed: Zeroizing::new([seed; 32]),
@@ -45,9 +50,10 @@ fn start(seed: u8, port: u16) -> (Net, mpsc::Receiver<NetEvent>) {
         udp: UdpOptions::default(),
         tcp: Tcp::Listen,
         relays: vec![],
-        serve: Serve::Nobody,
+        serve,
         discovery: Discovery::Off,
-        advertise: vec![],
+        // A relay serves once it knows where it can be reached, which loopback is not.
+        advertise: if serve == Serve::Peers { vec!["/ip4/203.0.113.9/tcp/1".parse().unwrap()] } else { vec![] },
         inner: vec![],
         inbound: Arc::new(Inbound::new(Arc::clone(&drops)).unwrap()),
         receive: on_own_threads(Arc::clone(&drops)),
@@ -59,7 +65,11 @@ fn start(seed: u8, port: u16) -> (Net, mpsc::Receiver<NetEvent>) {
 
 impl Host {
     async fn new(seed: u8) -> Self {
-        let (net, mut events) = start(seed, 0);
+        Self::with(seed, Serve::Nobody).await
+    }
+
+    async fn with(seed: u8, serve: Serve) -> Self {
+        let (net, mut events) = start_as(seed, 0, serve);
         let (mut quic, mut tcp) = (None, None);
         while quic.is_none() || tcp.is_none() {
             if let NetEvent::Listening(address) = tokio::time::timeout(LIMIT, events.recv()).await.unwrap().unwrap() {

@@ -121,6 +121,9 @@ drop_reasons! {
     ExtensionAway => "extension_away",
     /// The extension does not take packets as fast as they come; the oldest went.
     ExtensionBehind => "extension_behind",
+    // What peers and relays say of this host.
+    /// Somebody sees this host at ever more addresses: the newest are not believed.
+    SightingsMany => "sightings_many",
     // Questions for names, of peers that we forward for.
     /// No message with one question.
     NamesMalformed => "names_malformed",

@@ -1,4 +1,4 @@
-//! Everything that passes a host's outer link, byte for byte.
+//! Everything that passes a host's outer link, or another of its interfaces, byte for byte.
 
 use std::io;
 use std::os::fd::AsRawFd;
@@ -54,7 +54,17 @@ impl Capture {
     /// # Errors
     /// When the kernel refuses a packet socket.
     pub fn start(host: &Host) -> anyhow::Result<Self> {
-        let wire = host.network(async |network| network.index_of(WIRE).await?.context("no outer link"))?;
+        Self::start_on(host, WIRE)
+    }
+
+    /// The same on another interface. One that is no Ethernet shows bare packets.
+    ///
+    /// # Errors
+    /// When there is none, or the kernel refuses a packet socket.
+    pub fn start_on(host: &Host, interface: &'static str) -> anyhow::Result<Self> {
+        let wire = host.network(async move |network| {
+            network.index_of(interface).await?.with_context(|| format!("no interface {interface}"))
+        })?;
         let socket = host.run(|| -> io::Result<Socket> {
             let socket = Socket::new(Domain::PACKET, Type::RAW, Some(Protocol::from(i32::from(EVERYTHING))))?;
             // Past the system's limit as root, up to it without.

@@ -5,12 +5,14 @@
 //! starts them.
 
 mod capture;
+mod circuit;
 mod daemon;
 mod echo;
 mod flow;
 mod host;
 mod http;
 mod iperf;
+mod lying_relay;
 mod mirror;
 mod nat;
 mod pair;
@@ -23,12 +25,14 @@ mod usage;
 mod wire;
 
 pub use capture::{Capture, Seen};
+pub use circuit::Tamper;
 pub use daemon::{Daemon, Identity, Peering, programs, until, until_within};
 pub use echo::echo;
 pub use flow::{Flow, Tally};
 pub use host::{Host, PROGRAMS};
 pub use http::{Download, Server, digest, fetch};
 pub use iperf::{iperf3, iperf3_server};
+pub use lying_relay::{AfterGrant, Asked, Circuit, Lies, LyingRelay};
 pub use mirror::Mirror;
 pub use nat::{Internet, Nat, Router};
 pub use pair::Pair;

@@ -17,6 +17,9 @@ pub enum Nat {
     Cone,
     /// Each destination sees another port.
     Symmetric,
+    /// As [`Nat::Cone`], but it answers packets that come before the hole is there: they take the port that a host's
+    /// answer needs, for a while.
+    Answering,
     /// As [`Nat::Cone`], and UDP does not pass.
     UdpBlocked,
     /// As [`Nat::Cone`], but UDP that comes for port 41820 is passed to the first host.
@@ -113,6 +116,21 @@ impl Router {
         })
     }
 
+    /// The same, but it has both addresses for a moment, so that its link is never without one.
+    ///
+    /// # Errors
+    /// What the kernel refuses.
+    pub fn renumber_without_a_gap(&self, number: u8) -> anyhow::Result<()> {
+        // One of the same network would be the old one's companion, and go with it.
+        let (old, new): (IpNet, IpNet) =
+            (format!("203.0.113.{}/24", self.number).parse()?, format!("203.0.113.{number}/25").parse()?);
+        self.host.network(async move |network| {
+            let index = network.index_of(WIRE).await?.context("no outer link")?;
+            network.add_address(index, new).await?;
+            Ok(network.remove_address(index, old).await?)
+        })
+    }
+
     /// Translates in another way from now on. What it knew of connections stays with the kernel.
     ///
     /// # Errors
@@ -137,13 +155,19 @@ impl Router {
         let first = format!("10.{}.0.2", self.number);
         let forward = match nat {
             Nat::Forwarding => format!("iifname {WIRE} udp dport 41820 dnat to {first};"),
-            Nat::Cone | Nat::Symmetric | Nat::UdpBlocked => String::new(),
+            Nat::Cone | Nat::Answering | Nat::Symmetric | Nat::UdpBlocked => String::new(),
+        };
+        let silent = match nat {
+            Nat::Answering => String::new(),
+            Nat::Cone | Nat::Symmetric | Nat::UdpBlocked | Nat::Forwarding => {
+                format!("iifname {WIRE} meta l4proto {{ udp, tcp }} ct state new drop;")
+            }
         };
         format!(
             "table ip nat; delete table ip nat; table ip nat {{ \
              chain before {{ type nat hook prerouting priority dstnat; {forward} }}; \
              chain after {{ type nat hook postrouting priority srcnat; oifname {WIRE} {masquerade}; }}; \
-             chain own {{ type filter hook input priority filter; iifname {WIRE} meta l4proto {{ udp, tcp }} ct state new drop; }}; \
+             chain own {{ type filter hook input priority filter; {silent} }}; \
              chain pass {{ type filter hook forward priority filter; {udp} ct status dnat accept; \
              iifname {WIRE} ct state new drop; }}; }}"
         )

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use cryprq_tests::lab::{Flow, Internet, Nat, until_within};
+use cryprq_tests::lab::{Daemon, Flow, Identity, Internet, Nat, Peering, until_within};
 
-use super::{LIMIT, Scene};
+use super::{LIMIT, RELAY, Scene};
 
 /// Waits for a direct path of a kind and gives the address at the other end, as A tells it.
 fn direct(scene: &Scene, kind: &str) -> Result<String> {
@@ -52,12 +52,115 @@ fn two_hosts_that_move_at_the_same_time_find_each_other_again() -> Result<()> {
 }
 
 #[test]
+fn a_host_that_moves_alone_is_found_again_whichever_it_is() -> Result<()> {
+    let Some(mut scene) = Scene::new(Nat::Cone, Nat::Cone)? else { return Ok(()) };
+    scene.start()?;
+    direct(&scene, "udp")?;
+    let to = scene.ids.b.ipv4.into();
+    let flow = Flow::start(&scene.host_a, &scene.host_b, to, 200, Duration::from_millis(5))?;
+    let back = Flow::start(&scene.host_b, &scene.host_a, scene.ids.a.ipv4.into(), 200, Duration::from_millis(5))?;
+    // The one or the other dialled the connection that stands, and its QUIC moves only that one's end.
+    for (router, number) in [(0, 101), (1, 102)] {
+        until_within("packets arrive", LIMIT, || flow.arrived() > 100 && back.arrived() > 100)?;
+        scene.routers[router].renumber(number)?;
+        let place = format!("/ip4/203.0.113.{number}/");
+        let (other, name) = if router == 0 { (&scene.b, "a") } else { (&scene.a, "b") };
+        until_within("the path leads to the new address", 2 * LIMIT, || {
+            let path = other.peer_named(name).map(|mut peer| peer["path"].take());
+            path.is_ok_and(|path| {
+                path["kind"] == "udp" && path["address"].as_str().is_some_and(|to| to.starts_with(&place))
+            })
+        })
+        .with_context(|| scene.logs())?;
+        let arrived = (flow.arrived(), back.arrived());
+        until_within("packets arrive both ways", LIMIT, || {
+            flow.arrived() > arrived.0 + 100 && back.arrived() > arrived.1 + 100
+        })
+        .with_context(|| scene.logs())?;
+    }
+    ensure!(flow.finish()?.repeated == 0 && back.finish()?.repeated == 0);
+    scene.transfer(1_000_000)
+}
+
+#[test]
+fn what_a_host_behind_a_nat_sends_to_an_open_one_is_not_lost_when_its_router_gets_another_address() -> Result<()> {
+    let Some(mut scene) = Scene::new(Nat::Cone, Nat::Forwarding)? else { return Ok(()) };
+    scene.start()?;
+    direct(&scene, "udp")?;
+    let flow = Flow::start(&scene.host_a, &scene.host_b, scene.ids.b.ipv4.into(), 200, Duration::from_millis(5))?;
+    until_within("packets arrive", LIMIT, || flow.arrived() > 100)?;
+    scene.routers[0].renumber_without_a_gap(101)?;
+    until_within("B follows", LIMIT, || {
+        let path = scene.b.peer_named("a").map(|mut peer| peer["path"].take());
+        path.is_ok_and(|path| path["address"].as_str().is_some_and(|to| to.starts_with("/ip4/203.0.113.101/udp/")))
+    })
+    .with_context(|| scene.logs())?;
+    let arrived = flow.arrived();
+    until_within("and more arrive", LIMIT, || flow.arrived() > arrived + 100)?;
+    let tally = flow.finish()?;
+    ensure!(tally.lost == 0 && tally.repeated == 0, "{tally:?}\n{}", scene.logs());
+    scene.transfer(1_000_000)
+}
+
+#[test]
 fn where_udp_is_blocked_at_one_side_a_hole_is_punched_for_tcp() -> Result<()> {
     let Some(mut scene) = Scene::new(Nat::UdpBlocked, Nat::Cone)? else { return Ok(()) };
     scene.start()?;
     let address = direct(&scene, "stream")?;
     ensure!(address.starts_with("/ip4/203.0.113.2/tcp/"), "the other end is {address}");
     scene.transfer(1_000_000)
+}
+
+#[test]
+fn where_routers_answer_what_comes_too_early_the_relay_carries_everything_until_there_is_a_hole() -> Result<()> {
+    let Some(mut scene) = Scene::new(Nat::Answering, Nat::Answering)? else { return Ok(()) };
+    scene.start()?;
+    let connected = || scene.a.peer_named("b").is_ok_and(|peer| peer["state"] == "connected");
+    until_within("A and B are connected", LIMIT, connected).with_context(|| scene.logs())?;
+    // Both sides try, and perhaps in vain.
+    until_within("tries are over", 2 * LIMIT, || {
+        let direct = scene.a.peer_named("b").is_ok_and(|peer| peer["path"]["kind"] == "udp");
+        direct || scene.a.logged("no hole could be punched") + scene.b.logged("no hole could be punched") > 0
+    })
+    .with_context(|| scene.logs())?;
+    ensure!(connected(), "{}", scene.logs());
+    scene.transfer(1_000_000)
+}
+
+#[test]
+fn two_hosts_behind_one_nat_that_have_the_same_port_both_reach_a_third() -> Result<()> {
+    let Some(internet) = Internet::new()? else { return Ok(()) };
+    let (router, host_open) = (internet.router(1, Nat::Cone)?, internet.host(RELAY)?);
+    let (hosts, folder) = ([router.host()?, router.host()?], tempfile::tempdir()?);
+    let ids = [Identity::new(1)?, Identity::new(2)?, Identity::new(3)?];
+    let known = [("first", &ids[1]), ("second", &ids[2])].map(|(name, peer)| Peering { peer, name, addresses: &[] });
+    let mut open = Daemon::new(&host_open, folder.path().join("open"), &ids[0], &known)?;
+    open.start()?;
+    let quic = format!("/ip4/203.0.113.{RELAY}/udp/41820/quic-v1");
+    let mut daemons = Vec::new();
+    for (host, (id, name)) in hosts.iter().zip([(&ids[1], "first"), (&ids[2], "second")]) {
+        let known = Peering { peer: &ids[0], name: "open", addresses: &[&quic] };
+        let mut daemon = Daemon::new(host, folder.path().join(name), id, &[known])?;
+        daemon.start()?;
+        daemons.push(daemon);
+    }
+    let at = |name| open.peer_named(name).map(|mut peer| peer["path"].take()).unwrap_or_default();
+    until_within("both go by datagrams", LIMIT, || {
+        ["first", "second"].iter().all(|name| at(name)["kind"] == "udp")
+            && daemons.iter().all(|daemon| daemon.peer().is_ok_and(|peer| peer["path"]["kind"] == "udp"))
+    })
+    .with_context(|| open.log())?;
+    ensure!(at("first")["address"] != at("second")["address"], "each has a port of its own at the router");
+    let flows: Vec<_> = hosts
+        .iter()
+        .map(|host| Flow::start(host, &host_open, ids[0].ipv4.into(), 200, Duration::from_millis(5)))
+        .collect::<std::io::Result<_>>()?;
+    until_within("packets arrive from both", LIMIT, || flows.iter().all(|flow| flow.arrived() > 200))?;
+    for flow in flows {
+        let tally = flow.finish()?;
+        ensure!(tally.lost == 0 && tally.repeated == 0, "{tally:?}");
+    }
+    Ok(())
 }
 
 #[test]

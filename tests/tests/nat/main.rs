@@ -1,6 +1,7 @@
 //! Hosts behind routers find each other: by a relay, and from host to host where the routers allow it.
 
 mod direct;
+mod lying_relay;
 mod narrow;
 mod reach;
 mod relayed;

@@ -1,6 +1,7 @@
 //! What runs on every connection.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -10,12 +11,14 @@ use libp2p::identity::Keypair;
 use libp2p::swarm::NetworkBehaviour;
 use libp2p::swarm::behaviour::toggle::Toggle;
 use libp2p::{PeerId, Swarm, SwarmBuilder, Transport, autonat, dcutr, identify, mdns, noise, ping, relay, tcp, yamux};
+use node::drops::DropCounters;
 use node::time::Time;
 
 use super::admission::{Circle, Gate, GateEvent, Members, MembersOnly};
 use super::lan::Lan;
 use super::observed::Observed;
 use super::outer::Outer;
+use super::places::Connection;
 use super::resolver::name_servers;
 use super::streams::{Arrived, Streams};
 use super::{Discovery, NetError, Serve};
@@ -145,6 +148,8 @@ pub(super) struct Control {
     pub(super) discovery: Discovery,
     /// Inner addresses, which are neither dialled nor told.
     pub(super) inner: Vec<IpNet>,
+    /// Counts what is not believed.
+    pub(super) drops: Arc<DropCounters>,
     pub(super) clock: fn() -> Time,
 }
 
@@ -159,9 +164,9 @@ pub(super) fn swarm(quic: quic::Config, control: Control) -> Result<Swarm<Behavi
     let inner = &control.inner;
     let swarm = SwarmBuilder::with_existing_identity(identity)
         .with_tokio()
-        .with_other_transport(|_| Outer::new(tcp, inner.clone()))
+        .with_other_transport(|_| Outer::new(tcp, inner.clone()).map(|made, at| Connection::new(made, &at)))
         .map_err(|never| match never {})?
-        .with_other_transport(|_| Outer::new(quic, inner.clone()))
+        .with_other_transport(|_| Outer::new(quic, inner.clone()).map(|made, at| Connection::new(made, &at)))
         .map_err(|never| match never {})?
         .with_dns_config(servers, options)
         .with_relay_client(noise::Config::new, yamux::Config::default)
@@ -175,7 +180,7 @@ pub(super) fn swarm(quic: quic::Config, control: Control) -> Result<Swarm<Behavi
 }
 
 fn behaviour(key: &Keypair, relay_client: relay::client::Behaviour, control: Control, ends: Ends) -> Behaviour {
-    let Control { members, serve, discovery, inner, clock } = control;
+    let Control { members, serve, discovery, inner, drops, clock } = control;
     let limits = ConnectionLimits::default()
         .with_max_pending_incoming(Some(PENDING))
         .with_max_pending_outgoing(Some(PENDING))
@@ -208,7 +213,7 @@ fn behaviour(key: &Keypair, relay_client: relay::client::Behaviour, control: Con
         relay_client: MembersOnly::new(relay_client, members.clone(), all),
         relay_server: relay_server.into(),
         dcutr: MembersOnly::new(dcutr::Behaviour::new(key.public().to_peer_id()), members.clone(), Circle::Peers),
-        observed: Observed::new(inner),
+        observed: Observed::new(inner, drops, clock),
         lan: lan.into(),
         autonat_client: MembersOnly::new(Default::default(), members.clone(), all).that_is_checked(),
         autonat_server: MembersOnly::new(Default::default(), members, Circle::Peers).that_checks(),

@@ -19,6 +19,7 @@ mod message;
 mod observed;
 mod outer;
 mod pairing;
+mod places;
 mod relaying;
 mod relays;
 mod resolver;

@@ -5,7 +5,9 @@
 //! by. libp2p's identify would replace its port by ours, which is wrong wherever a NAT gives another.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use ipnet::IpNet;
 use libp2p::core::transport::PortUse;
@@ -16,10 +18,20 @@ use libp2p::swarm::{
     dummy,
 };
 use libp2p::{Multiaddr, PeerId};
+use node::drops::{DropCounters, DropReason};
+use node::time::Time;
 use node::tunnel::Dialled;
 
 use super::outer::may_be_told;
 use crate::address::{ip_of, is_quic};
+
+/// What others name as addresses of ours is kept by libp2p for ever: they may name so many at once that were not among the
+/// last, and then one in this time; and over one connection so many.
+const NEW: u32 = 32;
+const NEW_OF_ONE: u32 = 4;
+const EVERY: Duration = Duration::from_secs(600);
+/// Those that cost nothing to name again.
+const REMEMBERED: usize = 64;
 
 /// Where another host sees us.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,8 +46,14 @@ pub struct Sighting {
 
 pub(super) struct Observed {
     inner: Vec<IpNet>,
-    /// Direct connections from or to a port that we listen on.
-    connections: BTreeMap<ConnectionId, ConnectedPoint>,
+    drops: Arc<DropCounters>,
+    clock: fn() -> Time,
+    /// Direct connections from or to a port that we listen on, and what their other ends may say.
+    connections: BTreeMap<ConnectionId, (ConnectedPoint, Allowance)>,
+    /// What all may say together.
+    all: Allowance,
+    /// What was said last.
+    said: VecDeque<Multiaddr>,
     /// What the other end of a connection sees.
     seen: BTreeMap<ConnectionId, Multiaddr>,
     listening: BTreeSet<Multiaddr>,
@@ -43,11 +61,29 @@ pub(super) struct Observed {
     waker: Option<Waker>,
 }
 
+/// A token bucket, as the time when it will be full again.
+#[derive(Default)]
+struct Allowance(Time);
+
+impl Allowance {
+    fn allows(&self, now: Time, times: u32) -> bool {
+        (self.0.max(now) + EVERY).saturating_since(now) <= EVERY * times
+    }
+
+    fn take(&mut self, now: Time) {
+        self.0 = self.0.max(now) + EVERY;
+    }
+}
+
 impl Observed {
-    pub(super) const fn new(inner: Vec<IpNet>) -> Self {
+    pub(super) fn new(inner: Vec<IpNet>, drops: Arc<DropCounters>, clock: fn() -> Time) -> Self {
         Self {
             inner,
+            drops,
+            clock,
             connections: BTreeMap::new(),
+            all: Allowance::default(),
+            said: VecDeque::new(),
             seen: BTreeMap::new(),
             listening: BTreeSet::new(),
             candidates: VecDeque::new(),
@@ -57,18 +93,38 @@ impl Observed {
 
     /// The other end of a connection says where it sees us.
     pub(super) fn note(&mut self, connection: ConnectionId, own: &Multiaddr) {
-        let Some(endpoint) = self.connections.get(&connection) else { return };
+        let Some((endpoint, _)) = self.connections.get(&connection) else { return };
         let tcp = !is_quic(own);
         let same_way = is_quic(own) == is_quic(endpoint.get_remote_address());
         // Without a listener on TCP a dial leaves from a port that nobody can come in by.
         let open = !tcp || self.listening.iter().any(|address| !is_quic(address));
-        if same_way && open && self.is_candidate(own) {
+        if same_way && open && self.is_candidate(own) && self.may_say(connection, own) {
             self.seen.insert(connection, own.clone());
             self.offer(own.clone());
             if let Some(guess) = self.tcp_beside(own) {
                 self.offer(guess);
             }
         }
+    }
+
+    /// Whether the other end of a connection may name this address.
+    fn may_say(&mut self, connection: ConnectionId, own: &Multiaddr) -> bool {
+        if self.said.contains(own) {
+            return true;
+        }
+        let Some((_, one)) = self.connections.get_mut(&connection) else { return false };
+        let now = (self.clock)();
+        if !one.allows(now, NEW_OF_ONE) || !self.all.allows(now, NEW) {
+            self.drops.count(DropReason::SightingsMany);
+            return false;
+        }
+        one.take(now);
+        self.all.take(now);
+        self.said.push_back(own.clone());
+        if self.said.len() > REMEMBERED {
+            self.said.pop_front();
+        }
+        true
     }
 
     /// Where a NAT that keeps ports would let TCP in, as long as nobody has seen us there: who reaches a relay by QUIC
@@ -87,7 +143,7 @@ impl Observed {
 
     /// What is seen of us at the moment.
     pub(super) fn sightings(&self) -> Vec<Sighting> {
-        let seen = self.seen.iter().filter_map(|(id, own)| Some((self.connections.get(id)?, own)));
+        let seen = self.seen.iter().filter_map(|(id, own)| Some((&self.connections.get(id)?.0, own)));
         seen.map(|(endpoint, own)| Sighting {
             own: own.clone(),
             by: endpoint.get_remote_address().clone(),
@@ -142,7 +198,7 @@ impl NetworkBehaviour for Observed {
             FromSwarm::ConnectionEstablished(about) => {
                 let new_port = matches!(about.endpoint, ConnectedPoint::Dialer { port_use: PortUse::New, .. });
                 if !about.endpoint.is_relayed() && !new_port {
-                    self.connections.insert(about.connection_id, about.endpoint.clone());
+                    self.connections.insert(about.connection_id, (about.endpoint.clone(), Allowance::default()));
                 }
             }
             FromSwarm::ConnectionClosed(about) => {

@@ -63,7 +63,7 @@ impl Task {
     pub(super) fn on_relay(&mut self, event: &relay::client::Event) {
         match event {
             relay::client::Event::ReservationReqAccepted { relay_peer_id, .. } => {
-                if let Some(relay) = self.relays.granted(relay_peer_id).cloned() {
+                if let Some(relay) = self.relays.granted(relay_peer_id, (self.clock)()).cloned() {
                     self.outbox.push_back(NetEvent::Reserved { relay });
                 }
             }

@@ -1,11 +1,16 @@
 //! Relays that this host keeps a reservation with: what is lost is asked for again for ever. Pure, the time comes in.
 
+use std::time::Duration;
+
 use libp2p::core::transport::ListenerId;
 use libp2p::multiaddr::Protocol;
 use libp2p::{Multiaddr, PeerId};
 use node::time::Time;
 
 use super::dialer::pause_after;
+
+/// A place that was kept for so long makes up for the tries before.
+const LASTING: Duration = Duration::from_secs(60);
 
 /// Those of the configuration.
 #[derive(Default)]
@@ -17,7 +22,8 @@ struct Relay {
     address: Multiaddr,
     listener: Option<ListenerId>,
     due: Option<Time>,
-    granted: bool,
+    /// Since when it keeps a place.
+    granted: Option<Time>,
     failures: u32,
     /// Why it could not be reached.
     error: Option<String>,
@@ -29,7 +35,7 @@ impl Relays {
         let relays = addresses.iter().filter_map(|address| {
             let Some(Protocol::P2p(id)) = address.iter().last() else { return None };
             let (address, due) = (address.clone(), Some(Time::ZERO));
-            Some(Relay { id, address, listener: None, due, granted: false, failures: 0, error: None })
+            Some(Relay { id, address, listener: None, due, granted: None, failures: 0, error: None })
         });
         Self(relays.collect())
     }
@@ -73,9 +79,10 @@ impl Relays {
     }
 
     /// A relay granted a reservation, or a longer one.
-    pub(super) fn granted(&mut self, id: &PeerId) -> Option<&Multiaddr> {
+    pub(super) fn granted(&mut self, id: &PeerId, now: Time) -> Option<&Multiaddr> {
         let relay = self.0.iter_mut().find(|relay| relay.id == *id)?;
-        (relay.granted, relay.failures, relay.error) = (true, 0, None);
+        relay.granted.get_or_insert(now);
+        relay.error = None;
         Some(&relay.address)
     }
 
@@ -108,21 +115,21 @@ impl Relays {
 }
 
 impl Relay {
+    /// One that grants and takes back is asked ever more rarely, like one that refuses.
     fn postpone(&mut self, now: Time) {
-        if std::mem::take(&mut self.granted) {
-            // Its connection made way for a newer one, perhaps.
-            self.due = Some(now);
-            return;
+        let granted = self.granted.take();
+        if granted.is_some_and(|since| now.saturating_since(since) >= LASTING) {
+            self.failures = 0;
         }
-        self.due = Some(now + pause_after(self.failures));
+        // Its connection made way for a newer one, perhaps.
+        let at_once = granted.is_some() && self.failures == 0;
+        self.due = Some(if at_once { now } else { now + pause_after(self.failures) });
         self.failures = self.failures.saturating_add(1);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     const RELAY: &str = "/ip4/203.0.113.9/udp/1/quic-v1/p2p/12D3KooWD3eckifWpRn9wQpMG9R9hX3sD158z7EqHWmweQAJU5SA";
@@ -161,9 +168,29 @@ mod tests {
         relays.kick(now);
         let listener = ListenerId::next();
         relays.reserve(now, |_| true, |_| Ok::<_, String>(listener));
-        assert_eq!(relays.granted(&id), Some(&RELAY.parse().unwrap()));
+        assert_eq!(relays.granted(&id, now), Some(&RELAY.parse().unwrap()));
         assert_eq!(relays.closed(listener, now), Some((RELAY.parse().unwrap(), None)));
         assert_eq!(relays.deadline(), Some(now), "one that was granted is asked for again at once");
+    }
+
+    #[test]
+    fn a_place_that_is_taken_back_at_once_is_asked_for_ever_more_rarely_until_one_lasts() {
+        let mut relays = Relays::new(&[RELAY.parse().unwrap()]);
+        let id = relays.ids().next().unwrap();
+        let mut now = at(0);
+        let mut keep = |kept: u64| {
+            let listener = ListenerId::next();
+            relays.reserve(now, |_| true, |_| Ok::<_, String>(listener));
+            relays.granted(&id, now);
+            // It is made longer half-way.
+            relays.granted(&id, now + Duration::from_secs(kept / 2));
+            let end = now + Duration::from_secs(kept);
+            relays.closed(listener, end);
+            now = relays.deadline().unwrap();
+            now.saturating_since(end).as_secs()
+        };
+        let pauses: Vec<_> = [0, 0, 1, 59, 0, 60, 0, 0].into_iter().map(&mut keep).collect();
+        assert_eq!(pauses, [0, 2, 4, 8, 16, 0, 2, 4]);
     }
 
     #[test]

@@ -135,7 +135,8 @@ impl Task {
         };
         let (members, inner) = (Members::new(relays.ids()), config.inner.clone());
         let (serve, discovery) = (config.serve, config.discovery);
-        let control = Control { members, serve, discovery, inner, clock: config.clock };
+        let drops = Arc::clone(&config.drops);
+        let control = Control { members, serve, discovery, inner, drops, clock: config.clock };
         let mut swarm = behaviour::swarm(quic, control)?;
         if config.serve == Serve::Peers {
             config.advertise.iter().for_each(|address| swarm.add_external_address(address.clone()));

@@ -1,3 +1,5 @@
+use std::cell::Cell;
+
 use libp2p::core::transport::ListenerId;
 use libp2p::swarm::NewListenAddr;
 use libp2p::swarm::behaviour::ConnectionEstablished;
@@ -6,12 +8,16 @@ use super::*;
 
 const RELAY: &str = "/ip4/203.0.113.9/udp/41820/quic-v1";
 
+thread_local! {
+    static NOW: Cell<u64> = const { Cell::new(0) };
+}
+
 fn address(text: &str) -> Multiaddr {
     text.parse().unwrap()
 }
 
 fn observed() -> Observed {
-    Observed::new(vec!["10.86.0.0/16".parse().unwrap()])
+    Observed::new(vec!["10.86.0.0/16".parse().unwrap()], Arc::default(), || Time::from_nanos(NOW.with(Cell::get)))
 }
 
 fn connect(observed: &mut Observed, number: usize, remote: &str, port_use: PortUse) -> ConnectionId {
@@ -98,4 +104,35 @@ fn own_addresses_are_offered_to_hosts_of_the_same_network_but_no_inner_ones() {
     listen(&mut observed, "/ip4/10.86.0.7/udp/1/quic-v1");
     listen(&mut observed, "/ip4/10.1.0.2/udp/1/quic-v1");
     assert_eq!(offered(&mut observed), ["/ip4/10.1.0.2/udp/1/quic-v1"]);
+}
+
+/// Has a connection's other end name so many addresses that were never named before, and gives how many are believed.
+fn name_new(observed: &mut Observed, id: ConnectionId, number: std::ops::Range<u32>) -> usize {
+    for number in number {
+        let ip = std::net::Ipv4Addr::from(0x0808_0000 + number);
+        observed.note(id, &address(&format!("/ip4/{ip}/udp/41820/quic-v1")));
+    }
+    offered(observed).len()
+}
+
+#[test]
+fn whoever_sees_us_at_ever_more_addresses_is_believed_for_a_few_of_them() {
+    let mut observed = observed();
+    let liar = connect(&mut observed, 1, RELAY, PortUse::Reuse);
+    assert_eq!(name_new(&mut observed, liar, 0..1000), 4);
+    assert_eq!(observed.drops.get(DropReason::SightingsMany), 996);
+    assert_eq!(name_new(&mut observed, liar, 0..4), 4, "what was believed may be said again");
+    assert_eq!(observed.sightings().len(), 1);
+    let honest = connect(&mut observed, 2, "/ip4/203.0.113.8/udp/41820/quic-v1", PortUse::Reuse);
+    assert_eq!(name_new(&mut observed, honest, 1000..1001), 1, "another is believed all the same");
+    // Whoever comes again and again has no more to say than all together.
+    let again = (3..100).map(|number| {
+        let id = connect(&mut observed, number, RELAY, PortUse::Reuse);
+        let new = u32::try_from(number).unwrap() * 1000;
+        name_new(&mut observed, id, new..new + 1000)
+    });
+    assert_eq!(again.sum::<usize>(), 32 - 5);
+    assert!(observed.said.len() <= REMEMBERED && observed.connections.len() == 99);
+    NOW.set(u64::try_from(EVERY.as_nanos()).unwrap());
+    assert_eq!(name_new(&mut observed, honest, 1001..1010), 1, "an address that changes now and then is followed");
 }

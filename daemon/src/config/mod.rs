@@ -18,6 +18,7 @@ use ipnet::Ipv4Net;
 use net::Multiaddr;
 use net::swarm::{Discovery, Serve, Tcp};
 use node::handshake::PaddingMode;
+use os::tun::TunOffload;
 use os::udp::{Offload, UdpOptions};
 
 use raw::Raw;
@@ -152,6 +153,8 @@ pub struct LinuxConfig {
     pub rule_priority: u16,
     /// Super-packets and partial checksums on the TUN device.
     pub tun_offload: bool,
+    /// Super-packets of UDP among them.
+    pub tun_udp_offload: bool,
     /// Whether the kernel cuts runs of datagrams.
     pub udp_segmentation: bool,
     /// Whether the kernel merges datagrams into runs.
@@ -159,6 +162,15 @@ pub struct LinuxConfig {
 }
 
 impl LinuxConfig {
+    /// How the TUN device is made.
+    pub const fn tun_options(&self) -> TunOffload {
+        match (self.tun_offload, self.tun_udp_offload) {
+            (true, true) => TunOffload::Probe,
+            (true, false) => TunOffload::ProbeTcp,
+            (false, _) => TunOffload::Off,
+        }
+    }
+
     /// How UDP sockets are made.
     pub fn udp_options(&self) -> UdpOptions {
         let offload = |wanted| if wanted { Offload::IfOffered } else { Offload::Never };

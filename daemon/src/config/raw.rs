@@ -84,6 +84,7 @@ section!(Linux {
     table: i64,
     rule_priority: i64,
     tun_offload: bool,
+    tun_udp_offload: bool,
     udp_segmentation: bool,
     udp_coalescing: bool,
 });

@@ -10,12 +10,13 @@ use toml::{Table, Value};
 use super::{Config, MemoryRule, OwnIpv4, PADDING, PeerConfig, Who};
 
 /// What takes a restart: what is made once, before everything else.
-pub(super) const NEEDS_RESTART: [&str; 20] = [
+pub(super) const NEEDS_RESTART: [&str; 21] = [
     "carrier",
     "linux.fwmark",
     "linux.table",
     "linux.rule_priority",
     "linux.tun_offload",
+    "linux.tun_udp_offload",
     "linux.udp_segmentation",
     "linux.udp_coalescing",
     "node.state_dir",
@@ -126,6 +127,7 @@ impl Config {
                     ("table", i64::from(self.linux.table).into()),
                     ("rule_priority", i64::from(self.linux.rule_priority).into()),
                     ("tun_offload", self.linux.tun_offload.into()),
+                    ("tun_udp_offload", self.linux.tun_udp_offload.into()),
                     ("udp_segmentation", self.linux.udp_segmentation.into()),
                     ("udp_coalescing", self.linux.udp_coalescing.into()),
                 ])
@@ -214,6 +216,7 @@ fwmark = 7
 rule_priority = 99
 table = 300
 tun_offload = false
+tun_udp_offload = false
 udp_coalescing = false
 udp_segmentation = false
 

@@ -138,6 +138,7 @@ pub(super) fn validate(raw: Raw, errors: Vec<ConfigError>) -> Result<Config, Con
             table: c.number("linux.table", linux.table, TABLES, TABLE),
             rule_priority: c.number("linux.rule_priority", linux.rule_priority, RULE_PRIORITIES, RULE_PRIORITY),
             tun_offload: unless_off(linux.tun_offload),
+            tun_udp_offload: unless_off(linux.tun_udp_offload),
             udp_segmentation: unless_off(linux.udp_segmentation),
             udp_coalescing: unless_off(linux.udp_coalescing),
         },

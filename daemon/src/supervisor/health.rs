@@ -104,6 +104,14 @@ impl Health {
         self.0.retain(|_, causes| !causes.is_empty());
     }
 
+    /// Of a fault's causes only those that `is_there` are left.
+    pub(super) fn keep(&mut self, fault: Fault, is_there: impl Fn(&str) -> bool) {
+        if let Some(causes) = self.0.get_mut(&fault) {
+            causes.retain(|subject, _| is_there(subject));
+        }
+        self.0.retain(|_, causes| !causes.is_empty());
+    }
+
     /// Whether there is such a fault.
     pub(super) fn has(&self, fault: Fault) -> bool {
         self.0.contains_key(&fault)

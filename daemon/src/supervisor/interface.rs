@@ -92,6 +92,7 @@ impl Interface {
             // Its super-packets take two sends then.
             tracing::debug!(%error, "the kernel keeps its own limit");
         }
+        tracing::debug!(super_packets = ?tun.merge_rule(), "the interface is made");
         let (name, partial_checksums) = (name.to_owned(), tun.merge_rule().is_some());
         let interface = Self { network, index, name, mtu, routes: BTreeSet::new(), partial_checksums };
         for address in own.all() {
@@ -200,7 +201,7 @@ impl Supervisor {
 
     async fn try_to_open_interface(&mut self) -> Result<(), (anyhow::Error, &'static str)> {
         const DESCRIPTORS: &str = "give the daemon more descriptors and threads";
-        let offload = if self.config.linux.tun_offload { TunOffload::Probe } else { TunOffload::Off };
+        let offload = self.config.linux.tun_options();
         let (name, mtu) = (&self.config.interface, self.config.mtu);
         let opened = Interface::open(name, mtu, &self.own, offload, &mut self.system).await;
         let (interface, tun) = opened.map_err(|error| {

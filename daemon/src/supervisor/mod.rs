@@ -4,6 +4,7 @@
 mod addresses;
 mod calls;
 mod candidates;
+mod devices;
 mod exit;
 mod extension;
 mod gateway;
@@ -422,6 +423,7 @@ impl Supervisor {
             self.health.clear(Fault::SecretsNotLocked, "");
         }
         self.judge_reach();
+        self.judge_devices();
         // Failures are told by a health item.
         let _ = self.save_addresses();
         if self.health.has(Fault::StateNotSaved) {

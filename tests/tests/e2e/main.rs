@@ -3,9 +3,11 @@
 mod admin;
 mod crash;
 mod demo;
+mod elsewhere;
 mod lan;
 mod links;
 mod offload;
+mod options;
 mod outages;
 mod page;
 mod paths;

@@ -11,8 +11,9 @@ use os::udp::{Ecn, Offload, ReceiveBatch, Transmit, UdpOptions, UdpSocket};
 
 use super::{B_QUIC, Transfer, pair, pattern};
 
-const ALL_OFF: &str = "[linux]\ntun_offload = false\nudp_segmentation = false\nudp_coalescing = false\n";
-const LIMIT: Duration = Duration::from_secs(20);
+pub(super) const ALL_OFF: &str = "[linux]\ntun_offload = false\nudp_segmentation = false\nudp_coalescing = false\n";
+pub(super) const OLD: &str = "[linux]\ntun_udp_offload = false\n";
+pub(super) const LIMIT: Duration = Duration::from_secs(20);
 
 /// A datagram as it arrived.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -21,30 +22,43 @@ struct Datagram {
     bytes: Vec<u8>,
 }
 
+/// What the log says of what a daemon has.
+const SUPER_PACKETS: &str = "super_packets=Some(TcpAndUdp)";
+const OLD_KERNELS: &str = "super_packets=Some(Tcp)";
+const NO_SUPER_PACKETS: &str = "super_packets=None";
+const NO_RUNS: [&str; 2] = ["does not cut runs", "does not merge datagrams"];
+
 #[test]
 fn with_every_offload() -> Result<()> {
-    compare("", "")
+    compare("", "", SUPER_PACKETS)
+}
+
+#[test]
+fn as_on_a_kernel_without_super_packets_of_udp() -> Result<()> {
+    compare(OLD, OLD, OLD_KERNELS)?;
+    compare("", OLD, SUPER_PACKETS)
 }
 
 #[test]
 fn with_none() -> Result<()> {
-    compare(ALL_OFF, ALL_OFF)
+    compare(ALL_OFF, ALL_OFF, NO_SUPER_PACKETS)
 }
 
 #[test]
 fn with_offload_at_one_end() -> Result<()> {
-    compare("", ALL_OFF)?;
-    compare(ALL_OFF, "")
+    compare("", ALL_OFF, SUPER_PACKETS)?;
+    compare(ALL_OFF, "", NO_SUPER_PACKETS)
 }
 
 #[test]
 fn without_super_packets_on_the_tun_device() -> Result<()> {
-    compare("[linux]\ntun_offload = false\n", "[linux]\ntun_offload = false\n")
+    const OFF: &str = "[linux]\ntun_offload = false\n";
+    compare(OFF, OFF, NO_SUPER_PACKETS)
 }
 
 #[test]
 fn without_the_kernel_cutting_or_merging_datagrams() -> Result<()> {
-    compare("[linux]\nudp_segmentation = false\n", "[linux]\nudp_coalescing = false\n")
+    compare("[linux]\nudp_segmentation = false\n", "[linux]\nudp_coalescing = false\n", SUPER_PACKETS)
 }
 
 #[test]
@@ -60,14 +74,23 @@ fn by_the_stream_only() -> Result<()> {
     Ok(())
 }
 
-/// Carries traffic of all kinds between two daemons with these lines in their configurations.
-fn compare(a: &str, b: &str) -> Result<()> {
+/// Carries traffic of all kinds between two daemons with these lines in their configurations; A says that it has this.
+fn compare(a: &str, b: &str, has: &str) -> Result<()> {
     let Some(mut pair) = pair(&[B_QUIC], &[])? else { return Ok(()) };
     pair.a.configure(a)?;
     pair.b.configure(b)?;
     pair.connect()?;
     super::paths::both_go_by("udp", &pair, LIMIT)?;
-    traffic(&pair)
+    traffic(&pair)?;
+    // After the traffic: what a kernel turns out not to take is not used any more.
+    ensure!(pair.a.logged(has) == 1, "{}", pair.a.log());
+    for (daemon, lines) in [(&pair.a, a), (&pair.b, b)] {
+        let without = [lines.contains("udp_segmentation = false"), lines.contains("udp_coalescing = false")];
+        for (told, without) in NO_RUNS.into_iter().zip(without) {
+            ensure!((daemon.logged(told) > 0) == without, "'{told}': {}", daemon.log());
+        }
+    }
+    Ok(())
 }
 
 fn traffic(pair: &Pair) -> Result<()> {

@@ -123,27 +123,43 @@ fn move_to(host: &Host, from: &str, to: &str) -> Result<()> {
 
 #[test]
 fn the_outer_link_shows_only_quic_and_frames() -> Result<()> {
-    let Some(pair) = by_datagrams(&[B_QUIC])? else { return Ok(()) };
-    let capture = Capture::start(&pair.host_a)?;
-    Transfer::start(&pair.host_b, &pair.host_a, pair.id_b.ipv4.into(), pattern(300_000), Duration::ZERO)?.finish()?;
-    let seen = capture.finish()?;
-    let mut frames = 0;
-    for packet in seen.packets() {
-        let Some(datagram) = udp_of(packet) else { continue };
-        match datagram.first() {
-            Some(0x10..=0x12) if datagram[1..4] == [0; 3] => frames += 1,
-            Some(0x40..) => {}
-            other => anyhow::bail!("a datagram that begins with {other:02x?}"),
+    for address in [B_QUIC, super::B_QUIC_V6] {
+        let Some(pair) = by_datagrams(&[address])? else { return Ok(()) };
+        let capture = Capture::start(&pair.host_a)?;
+        Transfer::start(&pair.host_b, &pair.host_a, pair.id_b.ipv4.into(), pattern(300_000), Duration::ZERO)?
+            .finish()?;
+        let seen = capture.finish()?;
+        let (mut frames, mut quic) = (0, 0);
+        for packet in seen.packets() {
+            match of_ours(packet)? {
+                None => {}
+                Some([0x10..=0x12, 0, 0, 0, ..]) => frames += 1,
+                // A long header, or a short one: the second bit is set in both.
+                Some([first, ..]) if first & 0x40 != 0 => quic += 1,
+                Some(other) => anyhow::bail!("a datagram that begins with {:02x?}", &other[..other.len().min(16)]),
+            }
         }
+        ensure!(frames > 20 && quic > 0, "by {address}: {frames} frames, {quic} packets of QUIC");
     }
-    ensure!(frames > 20, "only {frames} frames were seen");
     Ok(())
 }
 
-/// The datagram in an Ethernet frame with IPv4, if it is of the daemons' port.
-fn udp_of(frame: &[u8]) -> Option<&[u8]> {
-    let packet = frame.get(14..).filter(|packet| frame[12..14] == [8, 0] && packet.get(9) == Some(&17))?;
-    let header = usize::from(packet[0] & 15) * 4;
-    let length = usize::from(u16::from_be_bytes([packet[2], packet[3]]));
-    packet.get(header + 8..length)
+/// The datagram in an Ethernet frame, which must be one between the daemons' ports; nothing of what finds neighbours.
+fn of_ours(frame: &[u8]) -> Result<Option<&[u8]>> {
+    let packet = frame.get(14..).context("half a frame")?;
+    let (protocol, header, length) = match ([frame[12], frame[13]], packet.first()) {
+        ([8, 6], _) => return Ok(None),
+        ([8, 0], Some(first)) => {
+            (packet[9], usize::from(first & 15) * 4, usize::from(u16::from_be_bytes([packet[2], packet[3]])))
+        }
+        ([0x86, 0xdd], Some(_)) => (packet[6], 40, 40 + usize::from(u16::from_be_bytes([packet[4], packet[5]]))),
+        _ => anyhow::bail!("a frame of another kind: {:02x?}", &frame[..20]),
+    };
+    let content = packet.get(header..length).context("a packet is cut off")?;
+    match (protocol, frame[12], content) {
+        // Neighbour and router discovery, and what says which groups a host listens to.
+        (58, 0x86, [133..=137 | 143, ..]) | (0, 0x86, [58, ..]) => Ok(None),
+        (17, _, [0xa3, 0x5c, 0xa3, 0x5c, _, _, _, _, datagram @ ..]) => Ok(Some(datagram)),
+        _ => anyhow::bail!("protocol {protocol} with {:02x?}", &content[..content.len().min(20)]),
+    }
 }

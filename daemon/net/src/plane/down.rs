@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::net::SocketAddr;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crossbeam_channel::{Receiver as Commands, Sender};
 use node::drops::{DropCounters, DropReason};
@@ -17,11 +18,13 @@ use node::receiver::{Arrival, Content, Origin, Received, Receiver, Trust, Wherea
 use node::router::{PeerSlot, Router};
 use node::time::Time;
 use node::tunnel::Report;
-use os::udp::Arrival as Datagram;
+use os::tun::is_refused;
+use os::udp::{Arrival as Datagram, is_out_of_room};
 
 use super::PacketSink;
 use super::reports::{News, Reports};
 use super::tables::{PeerPlane, Tables, drops_of};
+use super::trouble::Trouble;
 use crate::datagram::Sockets;
 use crate::inbound::{Inbound, InboundBatch};
 use crate::quic::{FrameSink, Reader};
@@ -54,6 +57,8 @@ pub(super) struct Down {
     pub(super) clock: fn() -> Time,
     pub(super) inbound: Arc<Inbound>,
     pub(super) sockets: Arc<Sockets>,
+    /// What the sockets refuse.
+    pub(super) receives: Arc<Mutex<Vec<(SocketAddr, Trouble)>>>,
     pub(super) commands: Commands<Command>,
 }
 
@@ -61,6 +66,8 @@ pub(super) struct Down {
 pub(super) struct Host {
     sink: Box<dyn PacketSink>,
     way: Way,
+    /// What it refuses.
+    trouble: Trouble,
 }
 
 /// How a sink takes packets.
@@ -79,6 +86,7 @@ impl Down {
         loop {
             for reader in self.inbound.attached() {
                 self.sockets.add(reader.socket());
+                self.receives().push((reader.socket().address(), reader.trouble().clone()));
                 held.readers.push(reader);
             }
             let batch = self.inbound.pop();
@@ -103,7 +111,7 @@ impl Down {
                         self.open_datagrams(&mut held.receiver, &mut held.readers[number]);
                     }
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => {
-                        self.sockets.remove(held.readers.remove(number).socket());
+                        self.forget(&held.readers.remove(number));
                         continue;
                     }
                     Err(_) => {}
@@ -114,6 +122,16 @@ impl Down {
                 self.inbound.wait(&held.readers, self.clock);
             }
         }
+    }
+
+    fn receives(&self) -> MutexGuard<'_, Vec<(SocketAddr, Trouble)>> {
+        self.receives.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Nobody uses a socket any more.
+    fn forget(&self, reader: &Reader) {
+        self.sockets.remove(reader.socket());
+        self.receives().retain(|(_, trouble)| !trouble.is(reader.trouble()));
     }
 
     fn obey(&self, receiver: &mut Receiver) -> Next {
@@ -283,20 +301,20 @@ fn take_note(
 }
 
 impl Host {
-    pub(super) fn new(sink: Box<dyn PacketSink>) -> Self {
+    pub(super) fn new(sink: Box<dyn PacketSink>, trouble: Trouble) -> Self {
         let way = match (sink.merge_rule(), sink.takes()) {
             (Some(rule), _) => Way::Merged(Merger::new(rule)),
             (None, 0) => Way::Singly,
             (None, most) => Way::Gathered(Vec::with_capacity(most), most),
         };
-        Self { sink, way }
+        Self { sink, way, trouble }
     }
 
     /// Takes the packet at `at` of `arena`; it is written at the next [`Self::flush`] at the latest.
     fn take(&mut self, arena: &mut [u8], at: Range<usize>, checksum: Checksum, drops: &DropCounters) {
-        let Self { sink, way } = self;
+        let Self { sink, way, trouble } = self;
         if let Way::Merged(merger) = way {
-            return merger.push(arena, at, checksum, |merged| write_merged(&mut **sink, merged, arena, drops));
+            return merger.push(arena, at, checksum, |merged| write_merged(&mut **sink, merged, arena, drops, trouble));
         }
         let packet = &mut arena[at.clone()];
         if checksum == Checksum::Partial
@@ -310,16 +328,18 @@ impl Host {
                 sink.write_many(packets, arena, drops);
                 packets.clear();
             }
-        } else if sink.write(packet).is_err() {
-            drops.count(DropReason::TunWrite);
+        } else {
+            write(&mut **sink, packet, drops, trouble);
         }
     }
 
     fn flush(&mut self, arena: &[u8], drops: &DropCounters) {
-        let Self { sink, way } = self;
+        let Self { sink, way, trouble } = self;
         match way {
             Way::Singly => {}
-            Way::Merged(merger) => merger.flush(|merged| write_merged(&mut **sink, merged, arena, drops)),
+            Way::Merged(merger) => {
+                merger.flush(|merged| write_merged(&mut **sink, merged, arena, drops, trouble));
+            }
             Way::Gathered(packets, _) => {
                 if !packets.is_empty() {
                     sink.write_many(packets, arena, drops);
@@ -330,8 +350,140 @@ impl Host {
     }
 }
 
-fn write_merged(sink: &mut dyn PacketSink, merged: Merged<'_>, arena: &[u8], drops: &DropCounters) {
-    if sink.write_merged(merged, arena).is_err() {
-        drops.add(DropReason::TunWrite, merged.payload.len() as u64);
+fn write(sink: &mut dyn PacketSink, packet: &[u8], drops: &DropCounters, trouble: &Trouble) {
+    match sink.write(packet) {
+        Ok(()) => trouble.works(),
+        Err(error) => {
+            drops.count(DropReason::TunWrite);
+            complain(trouble, &error);
+        }
+    }
+}
+
+/// A kernel that cannot take them together after all, or takes what one of them says amiss, takes the others alone.
+fn write_merged(sink: &mut dyn PacketSink, merged: Merged<'_>, arena: &[u8], drops: &DropCounters, trouble: &Trouble) {
+    match sink.write_merged(merged, arena) {
+        Ok(()) => trouble.works(),
+        Err(error) if is_refused(&error) => {
+            for at in merged.packets() {
+                let mut packet = arena[at].to_vec();
+                let whole = if merged.needs_checksum() { complete_checksum(&mut packet) } else { Ok(()) };
+                match whole {
+                    Ok(()) => write(sink, &packet, drops, trouble),
+                    Err(reason) => drops.count(reason),
+                }
+            }
+        }
+        Err(error) => {
+            drops.add(DropReason::TunWrite, merged.payload.len() as u64);
+            complain(trouble, &error);
+        }
+    }
+}
+
+/// A device that has no room now is as it should be.
+fn complain(trouble: &Trouble, error: &io::Error) {
+    let no_device = error.kind() == io::ErrorKind::Unsupported;
+    if !no_device && !is_out_of_room(error) && trouble.fails(error) {
+        tracing::warn!(%error, "the TUN device takes no packets; trying again");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Sender as StdSender, channel};
+
+    use node::offload::MergeRule;
+
+    use super::*;
+
+    /// A device that claims to take super-packets, and refuses each so; of packets it takes those that `takes` says.
+    struct Refusing {
+        errno: i32,
+        takes: fn(&[u8]) -> bool,
+        taken: StdSender<Vec<u8>>,
+    }
+
+    impl PacketSink for Refusing {
+        fn write(&mut self, packet: &[u8]) -> io::Result<()> {
+            if (self.takes)(packet) {
+                return self.taken.send(packet.to_vec()).map_err(io::Error::other);
+            }
+            Err(io::Error::from_raw_os_error(self.errno))
+        }
+
+        fn merge_rule(&self) -> Option<MergeRule> {
+            Some(MergeRule::TcpAndUdp)
+        }
+
+        fn write_merged(&mut self, _merged: Merged<'_>, _arena: &[u8]) -> io::Result<()> {
+            Err(io::Error::from_raw_os_error(self.errno))
+        }
+    }
+
+    fn sum(bytes: &[u8]) -> u16 {
+        let words = bytes.chunks(2).map(|word| u32::from(word[0]) << 8 | u32::from(*word.get(1).unwrap_or(&0)));
+        let sum: u32 = words.sum();
+        let folded = (sum & 0xffff) + (sum >> 16);
+        u16::try_from((folded & 0xffff) + (folded >> 16)).unwrap()
+    }
+
+    /// A datagram inside, with the checksum that its sender's kernel left to do, and with the whole one.
+    fn datagram(mark: u8) -> [Vec<u8>; 2] {
+        const LENGTH: u8 = 48;
+        let mut packet = vec![mark; LENGTH.into()];
+        packet[..20].copy_from_slice(&[0x45, 0, 0, LENGTH, 0, mark, 0x40, 0, 64, 17, 0, 0, 10, 86, 0, 1, 10, 86, 0, 2]);
+        packet[20..28].copy_from_slice(&[0, 7, 0, 9, 0, LENGTH - 20, 0, 0]);
+        let pseudo = [&packet[12..20], &[0, 17, 0, LENGTH - 20]].concat();
+        packet[26..28].copy_from_slice(&sum(&pseudo).to_be_bytes());
+        let mut whole = packet.clone();
+        whole[26..28].copy_from_slice(&(!sum(&packet[20..])).to_be_bytes());
+        [packet, whole]
+    }
+
+    /// What a refusing device takes of five datagrams of one flow, how many drops are counted, and whether it complains.
+    fn deliver(errno: i32, takes: fn(&[u8]) -> bool) -> (Vec<Vec<u8>>, u64, bool) {
+        let (taken, packets) = channel();
+        let (drops, trouble) = (DropCounters::default(), Trouble::default());
+        let mut host = Host::new(Box::new(Refusing { errno, takes, taken }), trouble.clone());
+        let (mut arena, mut ends) = (Vec::new(), Vec::new());
+        for mark in 1..=5 {
+            arena.extend(&datagram(mark)[0]);
+            ends.push(arena.len());
+        }
+        for end in ends {
+            host.take(&mut arena, end - 48..end, Checksum::Partial, &drops);
+        }
+        host.flush(&arena, &drops);
+        drop(host);
+        (
+            packets.iter().collect(),
+            drops.get(DropReason::TunWrite),
+            !trouble.fails(&io::Error::from_raw_os_error(errno)),
+        )
+    }
+
+    #[test]
+    fn what_a_device_refuses_together_it_gets_one_by_one() {
+        let whole: Vec<_> = (1..=5).map(|mark| datagram(mark)[1].clone()).collect();
+        for errno in [errno_of::EIO, errno_of::EINVAL] {
+            assert_eq!(deliver(errno, |_| true), (whole.clone(), 0, false), "error {errno}");
+            let (taken, drops, complains) = deliver(errno, |packet| packet[5] != 5);
+            assert_eq!((taken, drops, complains), (whole[..4].to_vec(), 1, true), "error {errno}");
+        }
+    }
+
+    #[test]
+    fn what_a_device_has_no_room_for_is_lost_together_and_no_fault_of_it() {
+        assert_eq!(deliver(errno_of::EAGAIN, |_| true), (vec![], 5, false));
+        assert_eq!(deliver(errno_of::EBADF, |_| true), (vec![], 5, true), "but a device that is gone is");
+    }
+
+    /// As the kernel counts them.
+    mod errno_of {
+        pub(super) const EIO: i32 = 5;
+        pub(super) const EBADF: i32 = 9;
+        pub(super) const EAGAIN: i32 = 11;
+        pub(super) const EINVAL: i32 = 22;
     }
 }

@@ -7,12 +7,15 @@
 mod down;
 mod reports;
 mod tables;
+mod trouble;
 mod up;
 
 pub use reports::{News, Reports};
 pub use tables::{PeerPlane, PeerStats, Tables};
+pub use trouble::Trouble;
 
 use std::io;
+use std::net::SocketAddr;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -80,7 +83,8 @@ pub trait PacketSink: Send {
     /// Hands over what a merger made of packets in `arena`.
     ///
     /// # Errors
-    /// All its packets are lost and counted.
+    /// When it refuses them for what they are together ([`os::tun::is_refused`]), they are handed over one by one; else all
+    /// its packets are lost and counted.
     fn write_merged(&mut self, _merged: Merged<'_>, _arena: &[u8]) -> io::Result<()> {
         Err(io::ErrorKind::Unsupported.into())
     }
@@ -198,6 +202,17 @@ impl Device {
     }
 }
 
+/// What fails and has for a while, in the system's words.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Failures {
+    /// The device gives no packets.
+    pub reads: Option<String>,
+    /// The device takes no packets.
+    pub writes: Option<String>,
+    /// Sockets that bring nothing.
+    pub sockets: Vec<(SocketAddr, String)>,
+}
+
 /// The running loops.
 pub struct Plane {
     tables: Arc<Tables>,
@@ -209,6 +224,11 @@ pub struct Plane {
     reports: Arc<Reports>,
     drops: Arc<DropCounters>,
     clock: fn() -> Time,
+    /// Of the device that there is now.
+    reads: Trouble,
+    writes: Trouble,
+    /// Of the sockets that the receiving loop reads.
+    receives: Arc<Mutex<Vec<(SocketAddr, Trouble)>>>,
     running: Option<Running>,
     /// For the few frames that the control task sends itself.
     control_frames: Mutex<FrameBatch>,
@@ -240,6 +260,9 @@ impl Plane {
             reports: Arc::default(),
             drops,
             clock,
+            reads: Trouble::default(),
+            writes: Trouble::default(),
+            receives: Arc::default(),
             running: None,
             control_frames: Mutex::new(FrameBatch::new(16 * 1024)),
         };
@@ -258,9 +281,11 @@ impl Plane {
 
     fn run_on(&mut self, device: Device, held: Held) -> io::Result<()> {
         let Device { source, sink, wake } = device;
+        (self.reads, self.writes) = (Trouble::default(), Trouble::default());
         let (drops, clock, stop) = (&self.drops, self.clock, Arc::new(AtomicBool::new(false)));
         let up = up::Up {
             answer: up::Answer::default(),
+            trouble: self.reads.clone(),
             stop: Arc::clone(&stop),
             tables: Arc::clone(&self.tables),
             reports: Arc::clone(&self.reports),
@@ -268,7 +293,8 @@ impl Plane {
             clock,
         };
         let down = down::Down {
-            host: down::Host::new(sink),
+            host: down::Host::new(sink, self.writes.clone()),
+            receives: Arc::clone(&self.receives),
             tables: Arc::clone(&self.tables),
             reports: Arc::clone(&self.reports),
             drops: Arc::clone(drops),
@@ -415,6 +441,17 @@ impl Plane {
     /// What the loops have to say.
     pub fn reports(&self) -> &Arc<Reports> {
         &self.reports
+    }
+
+    /// What fails and has for a while.
+    pub fn failures(&self) -> Failures {
+        let receives = self.receives.lock().unwrap_or_else(PoisonError::into_inner);
+        let lasting = |(address, trouble): &(SocketAddr, Trouble)| Some((*address, trouble.lasting()?));
+        Failures {
+            reads: self.reads.lasting(),
+            writes: self.writes.lasting(),
+            sockets: receives.iter().filter_map(lasting).collect(),
+        }
     }
 
     /// Drops of packets and frames that belong to no peer.

@@ -17,6 +17,7 @@ use os::tun::LentPackets;
 
 use super::reports::Reports;
 use super::tables::{Tables, drops_of};
+use super::trouble::Trouble;
 use super::{PacketSource, PeerPlane};
 
 const FRAMES: usize = 512 * 1024;
@@ -28,6 +29,8 @@ const BETWEEN_ANSWERS: Duration = Duration::from_millis(1);
 pub(super) struct Up {
     /// What is told the sender of a packet that is too long, or leads nowhere.
     pub(super) answer: Answer,
+    /// What the device refuses.
+    pub(super) trouble: Trouble,
     /// Whether the loop is to end; a device that fails may not tell that it was woken.
     pub(super) stop: Arc<AtomicBool>,
     pub(super) tables: Arc<Tables>,
@@ -39,11 +42,10 @@ pub(super) struct Up {
 impl Up {
     pub(super) fn run(mut self, mut source: Box<dyn PacketSource>) {
         let mut frames = FrameBatch::new(FRAMES);
-        let mut failing = false;
         loop {
             match source.read_batch() {
                 Ok(packets) => {
-                    failing = false;
+                    self.trouble.works();
                     self.send(packets, &mut frames);
                     if let Some(message) = self.answer.take() {
                         // One that is lost is told again with the next packet.
@@ -54,7 +56,7 @@ impl Up {
                 Err(_) if self.stop.load(Ordering::Relaxed) => return,
                 Err(error) => {
                     // Said once, not twice a second for as long as it lasts.
-                    if !std::mem::replace(&mut failing, true) {
+                    if self.trouble.fails(&error) {
                         tracing::warn!(%error, "the TUN device does not give packets; trying again");
                     }
                     std::thread::sleep(PAUSE);

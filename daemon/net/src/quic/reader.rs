@@ -13,6 +13,7 @@ use node::time::Time;
 use os::udp::{Arrival, ReceiveBatch, UdpSocket};
 
 use super::queue::Queue;
+use crate::plane::Trouble;
 
 /// How long a thread leaves a socket alone that fails, for example because its interface is down.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -57,7 +58,7 @@ pub struct Reader {
     quic: Arc<Queue>,
     drops: Arc<DropCounters>,
     batch: ReceiveBatch,
-    complained: bool,
+    trouble: Trouble,
     /// Whether there may be something to read.
     ready: Cell<bool>,
     /// Until when it is left alone, after an error.
@@ -67,12 +68,17 @@ pub struct Reader {
 impl Reader {
     pub(super) fn new(socket: Arc<UdpSocket>, quic: Arc<Queue>, drops: Arc<DropCounters>) -> Self {
         let (batch, ready) = (ReceiveBatch::default(), Cell::new(true));
-        Self { socket, quic, drops, batch, complained: false, ready, rest: None }
+        Self { socket, quic, drops, batch, trouble: Trouble::default(), ready, rest: None }
     }
 
     /// The socket that it reads.
     pub fn socket(&self) -> &Arc<UdpSocket> {
         &self.socket
+    }
+
+    /// What the socket refuses.
+    pub fn trouble(&self) -> &Trouble {
+        &self.trouble
     }
 
     /// Reads what is there; [`Self::deliver`] hands it on. After an error the socket rests for a moment, and whoever reads
@@ -89,7 +95,7 @@ impl Reader {
         }
         match self.socket.try_receive(&mut self.batch) {
             Ok(()) => {
-                self.complained = false;
+                self.trouble.works();
                 // Less than there was room for is all that there was.
                 self.ready.set(self.batch.is_full());
                 Ok(())
@@ -97,7 +103,9 @@ impl Reader {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Err(error),
             Err(error) => {
                 self.ready.set(false);
-                if error.kind() != io::ErrorKind::WouldBlock {
+                if error.kind() == io::ErrorKind::WouldBlock {
+                    self.trouble.works();
+                } else {
                     self.complain(&error);
                     self.rest = Some(clock() + PAUSE);
                 }
@@ -153,7 +161,7 @@ impl Reader {
     pub fn run(mut self, mut sink: impl FrameSink) {
         loop {
             match self.read(&mut sink) {
-                Ok(()) => self.complained = false,
+                Ok(()) => self.trouble.works(),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => return,
                 Err(error) => {
                     self.complain(&error);
@@ -164,8 +172,8 @@ impl Reader {
     }
 
     /// Tells the first of several errors.
-    fn complain(&mut self, error: &io::Error) {
-        if !std::mem::replace(&mut self.complained, true) {
+    fn complain(&self, error: &io::Error) {
+        if self.trouble.fails(error) {
             tracing::warn!(%error, "a UDP socket cannot be read; trying again");
         }
     }

@@ -32,6 +32,19 @@ pub struct Merged<'m> {
     pub payload: &'m [Range<usize>],
 }
 
+impl Merged<'_> {
+    /// Where the packets lie that it was made of, each as it was.
+    pub fn packets(&self) -> impl Iterator<Item = Range<usize>> {
+        let headers = self.head.len().saturating_sub(VnetHeader::LEN);
+        self.payload.iter().map(move |part| part.start.saturating_sub(headers)..part.end)
+    }
+
+    /// Whether their checksums are partial.
+    pub fn needs_checksum(&self) -> bool {
+        self.head.first_chunk().is_some_and(|header| VnetHeader::from_bytes(header).needs_checksum)
+    }
+}
+
 /// A super-packet under construction. Payloads stay where they were opened, so [`Self::flush`] must be called before
 /// the arena is used again.
 pub struct Merger {

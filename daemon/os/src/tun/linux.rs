@@ -45,8 +45,15 @@ impl Tun {
             .custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC)
             .open("/dev/net/tun")?;
         let waker = Waker::new()?;
-        if config.offload == TunOffload::Probe && attach(&file, name, libc::IFF_VNET_HDR).is_ok() {
-            let offload = probe_offload(&file);
+        let probed = match config.offload {
+            TunOffload::Probe => Some(MergeRule::TcpAndUdp),
+            TunOffload::ProbeTcp => Some(MergeRule::Tcp),
+            TunOffload::Off => None,
+        };
+        if let Some(most) = probed
+            && attach(&file, name, libc::IFF_VNET_HDR).is_ok()
+        {
+            let offload = probe_offload(&file, most);
             return Ok(Self { file, waker, drained: false, offload: Some(offload) });
         }
         attach(&file, name, 0)?;
@@ -156,14 +163,14 @@ fn attach(file: &File, name: &[u8], flags: libc::c_int) -> io::Result<()> {
 }
 
 /// Switches on what the kernel can: UDP segmentation since 6.2, TCP segmentation long before.
-fn probe_offload(file: &File) -> MergeRule {
+fn probe_offload(file: &File, most: MergeRule) -> MergeRule {
     const TCP: libc::c_uint = libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::TUN_F_TSO6;
     const UDP: libc::c_uint = libc::TUN_F_USO4 | libc::TUN_F_USO6;
     let set = |features: libc::c_uint| {
         // SAFETY: TUNSETOFFLOAD takes its flags by value.
         unsafe { set_offload(file.as_raw_fd(), libc::c_ulong::from(features)) }.is_ok()
     };
-    if set(TCP | UDP) {
+    if most == MergeRule::TcpAndUdp && set(TCP | UDP) {
         return MergeRule::TcpAndUdp;
     }
     // A kernel that refuses this as well hands out plain packets and still takes super-packets of TCP.

@@ -12,6 +12,7 @@ use macos as platform;
 
 pub use platform::Tun;
 
+use std::io;
 use std::ops::Range;
 
 use node::offload::VnetHeader;
@@ -30,8 +31,15 @@ pub struct TunConfig {
 pub enum TunOffload {
     /// As far as the kernel can.
     Probe,
+    /// The same, but datagrams come and go one by one, as on kernels before 6.2.
+    ProbeTcp,
     /// Single packets with whole checksums, as on kernels without `IFF_VNET_HDR`.
     Off,
+}
+
+/// Whether a device refused a write for what it is: what it takes otherwise, it may take in another form.
+pub fn is_refused(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EIO | libc::EINVAL))
 }
 
 /// Packets of one read, in one reused buffer.

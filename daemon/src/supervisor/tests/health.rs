@@ -1,5 +1,6 @@
 //! Health items come with their cause and go with it.
 
+use net::plane::Failures;
 use node::handshake::RejectCode;
 use node::state::PeerState;
 
@@ -109,4 +110,28 @@ async fn a_peer_that_is_not_connected_is_not_pinged() {
     assert_eq!(error.code, ErrorCode::NotConnected);
     assert!(error.message.contains("connecting") && error.hint.is_some());
     assert_eq!(daemon.refusal(r#"{"cmd":"ping","peer":"x"}"#).await.code, ErrorCode::UnknownPeer);
+}
+
+#[tokio::test]
+async fn what_fails_for_good_is_one_item_of_its_kind_until_it_works() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut daemon = daemon(&dir.path().join("state"), "").await.unwrap();
+    let error = || Some("Input/output error".to_owned());
+    let socket = |text: &str| (text.parse().unwrap(), "Input/output error".to_owned());
+    for _ in 0..3 {
+        daemon.supervisor.judge_failures(Failures {
+            reads: error(),
+            writes: error(),
+            sockets: vec![socket("192.0.2.1:41820"), socket("[2001:db8::1]:41820")],
+        });
+    }
+    assert_eq!(daemon.health(), ["listen", "no_tun"]);
+    let texts: Vec<_> = daemon.supervisor.status().health.iter().map(|item| item.text.clone()).collect();
+    assert!(texts[0].contains("192.0.2.1:41820: Input/output error") && texts[0].contains("[2001:db8::1]"));
+    assert!(texts[1].contains("gives no packets") && texts[1].contains("takes no packets"), "{texts:?}");
+    let sockets = vec![socket("192.0.2.1:41820")];
+    daemon.supervisor.judge_failures(Failures { sockets, ..Failures::default() });
+    assert_eq!(daemon.health(), ["listen"]);
+    daemon.supervisor.judge_failures(Failures::default());
+    assert!(daemon.health().is_empty());
 }

@@ -1,5 +1,7 @@
 //! JSON lines: `{"v":1,"id":…,"cmd":"status"}` → `{"id":…,"schema":1,"reply":"status",…}`.
 
+use std::cmp::Ordering;
+
 use serde_json::{Map, Value};
 
 use crate::error::{ErrorBody, ErrorCode};
@@ -52,9 +54,7 @@ pub fn request_of(mut object: Map<String, Value>) -> Result<Request, ErrorBody> 
     let bad = |message: &str| ErrorBody::new(ErrorCode::BadRequest, message);
     let version = object.remove("v").unwrap_or(Value::from(VERSION));
     if version != VERSION {
-        let message = format!("request version {version}, this daemon speaks {VERSION}");
-        let error = ErrorBody::new(ErrorCode::VersionMismatch, message);
-        return Err(error.hint("use the cryprq of the same version as the daemon"));
+        return Err(other_version(&version));
     }
     let Some(name) = object.get("cmd").and_then(Value::as_str) else {
         return Err(bad("the request has no \"cmd\""));
@@ -65,6 +65,18 @@ pub fn request_of(mut object: Map<String, Value>) -> Result<Request, ErrorBody> 
         return Err(error.hint(format!("the verbs are {}", known.join(", "))));
     }
     serde_json::from_value(Value::Object(object)).map_err(|error| bad(&error.to_string()))
+}
+
+/// The refusal of a request of another version than ours.
+fn other_version(theirs: &Value) -> ErrorBody {
+    let daemon = env!("CARGO_PKG_VERSION");
+    let speaks = format!("the request is of version {theirs}, cryprqd {daemon} speaks {VERSION}");
+    let (message, hint) = match theirs.as_u64().map(|theirs| theirs.cmp(&VERSION.into())) {
+        Some(Ordering::Less) => (format!("the client is older: {speaks}"), "update the client"),
+        Some(Ordering::Greater) => (format!("the daemon is older: {speaks}"), "update the daemon, or restart it"),
+        Some(Ordering::Equal) | None => (speaks, "use the cryprq of the same version as the daemon"),
+    };
+    ErrorBody::new(ErrorCode::VersionMismatch, message).hint(hint)
 }
 
 /// One line for a request, without its line break.

@@ -5,7 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use cryprq_ipc_proto::error::ErrorCode;
+use cryprq_ipc_proto::error::{ErrorBody, ErrorCode};
 use cryprq_ipc_proto::json::{RequestLine, read_event, read_reply, write_request};
 use cryprq_ipc_proto::message::{Event, EventBody, Reply, Request, Status};
 use serde::Serialize;
@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::clean;
-use crate::error::{Result, broken, foreign, unreachable};
+use crate::error::{Result, broken, foreign, of_two_versions, unreachable};
 
 /// How long an answer may take that the daemon has at hand.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -39,6 +39,10 @@ impl Client {
     }
 
     pub(crate) fn ask(&mut self, request: &Request) -> Result<Answer> {
+        self.exchange(request).map_err(|error| self.with_versions(error))
+    }
+
+    fn exchange(&mut self, request: &Request) -> Result<Answer> {
         let limit = if waits_for_another_host(request) { FAR_LIMIT } else { LIMIT };
         self.0.get_ref().set_read_timeout(Some(limit)).map_err(|error| broken(&error))?;
         self.send(request)?;
@@ -51,6 +55,25 @@ impl Client {
     pub(crate) fn watch(mut self) -> Result<Watch> {
         self.send(&Request::Watch {})?;
         Ok(Watch { client: self, status: None })
+    }
+
+    /// A fault that two versions of the programs explain, with both of them in its hint.
+    fn with_versions(&mut self, error: ErrorBody) -> ErrorBody {
+        if !matches!(error.code, ErrorCode::VersionMismatch | ErrorCode::UnknownVerb) {
+            return error;
+        }
+        match self.version() {
+            Some(daemon) => of_two_versions(error, env!("CARGO_PKG_VERSION"), &daemon),
+            None => error,
+        }
+    }
+
+    /// What the daemon says that it is. It is one of another version, so of its answer only this has to be as it is here.
+    fn version(&mut self) -> Option<String> {
+        self.0.get_ref().set_read_timeout(Some(LIMIT)).ok()?;
+        self.send(&Request::Hello {}).ok()?;
+        let answer: Value = serde_json::from_str(&self.line().ok()?).ok()?;
+        answer.get("version")?.as_str().map(str::to_owned)
     }
 
     fn send(&mut self, request: &Request) -> Result<()> {
@@ -93,7 +116,9 @@ impl Watch {
             Err(error) if error.code == ErrorCode::TimedOut && !first => return Ok(None),
             line => line?,
         };
-        let event: Event = cleaned(read_event(line.as_bytes())?)?;
+        let read = read_event(line.as_bytes()).and_then(cleaned::<Event>);
+        // Whoever was refused does not watch, so it can ask something else.
+        let event = read.map_err(|error| if first { self.client.with_versions(error) } else { error })?;
         let status = match (self.status.take(), event.body) {
             (_, EventBody::State(status)) => *status,
             (Some(mut status), EventBody::Change(change)) => {

@@ -88,6 +88,16 @@ fn a_daemon_of_another_version() -> Result<()> {
 }
 
 #[test]
+fn an_older_daemon_is_told_to_be_that() -> Result<()> {
+    transcripts("older", &fake("older")?.socket())
+}
+
+#[test]
+fn a_newer_daemon_says_that_this_side_is_older() -> Result<()> {
+    transcripts("newer", &fake("newer")?.socket())
+}
+
+#[test]
 fn no_daemon() -> Result<()> {
     transcripts("absent", Path::new("/nonexistent/control.sock"))
 }

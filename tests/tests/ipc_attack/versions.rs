@@ -39,7 +39,9 @@ fn attack_20_a_client_of_another_version_is_told_which_side_is_older_and_changes
     let before = state(&local)?;
     ensure!(before.keys().any(|path| path.ends_with("peers.toml")), "{:?}", before.keys());
 
-    for other in [VERSION - 1, VERSION + 1] {
+    for (other, older, hint) in
+        [(VERSION - 1, "client", "update the client"), (VERSION + 1, "daemon", "update the daemon, or restart it")]
+    {
         for request in [
             json!({"v": other, "id": 5, "cmd": "peer_remove", "peer": "kept"}),
             json!({"v": other, "id": 5, "cmd": "down"}),
@@ -49,8 +51,10 @@ fn attack_20_a_client_of_another_version_is_told_which_side_is_older_and_changes
             let error = &answer["error"];
             ensure!((&answer["id"], &error["code"]) == (&json!(5), &json!("version_mismatch")), "{request}: {answer}");
             let message = error["message"].as_str().context("a message")?;
-            ensure!(message == format!("request version {other}, this daemon speaks {VERSION}"), "{message}");
-            ensure!(error["hint"] == "use the cryprq of the same version as the daemon", "{error}");
+            let daemon = env!("CARGO_PKG_VERSION");
+            let speaks = format!("the request is of version {other}, cryprqd {daemon} speaks {VERSION}");
+            ensure!(message == format!("the {older} is older: {speaks}"), "{message}");
+            ensure!(error["hint"] == hint, "{error}");
         }
     }
     let answer = local.ask(r#"{"cmd":"levitate"}"#)?;

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Output};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -14,6 +16,7 @@ use cryprq_tests::local::Folder;
 use cryprq_tests::repository::root;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use tempfile::TempDir;
 
 fn read(path: &str) -> String {
     fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
@@ -50,6 +53,65 @@ fn the_unit_runs_one_program_with_one_capability_and_cleans_up_after_it() {
     let made: Vec<&str> = sysusers.lines().filter_map(|line| line.strip_prefix("g ")?.split(' ').next()).collect();
     assert_eq!(values("Group"), made);
     assert!(read("installer/linux/cryprq.toml").contains(&format!("#group = \"{}\"", made[0])));
+}
+
+/// A folder in which the unit, the programs that it names and the targets of this machine lie where they do on a host.
+fn host_with(unit: &str) -> Result<TempDir> {
+    let host = tempfile::tempdir()?;
+    let units = host.path().join("usr/lib/systemd/system");
+    fs::create_dir_all(&units)?;
+    for entry in fs::read_dir("/usr/lib/systemd/system").context("this machine has no units of systemd")? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "target" || extension == "slice") {
+            let name = path.file_name().context("a name")?;
+            fs::copy(&path, units.join(name))?;
+        }
+    }
+    fs::write(units.join("cryprqd.service"), unit)?;
+    for program in ["usr/sbin/cryprqd", "bin/kill"] {
+        let path = host.path().join(program);
+        fs::create_dir_all(path.parent().context("a folder")?)?;
+        fs::write(&path, "")?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
+    }
+    Ok(host)
+}
+
+/// What systemd-analyze says of the unit of `host`; `None` with a line that says why where there is none.
+fn analyzed(host: &TempDir, arguments: &[&str]) -> Result<Option<Output>> {
+    let mut command = Command::new("systemd-analyze");
+    command.args(arguments).arg("--root").arg(host.path()).arg("cryprqd.service");
+    match command.output() {
+        Ok(output) => Ok(Some(output)),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            println!("skipped: the systemd unit: no systemd-analyze");
+            Ok(None)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[test]
+fn systemd_finds_no_fault_in_the_unit_and_little_exposure() -> Result<()> {
+    const VERIFY: [&str; 2] = ["verify", "--man=no"];
+    // In tenths: 2.0 at most.
+    const EXPOSURE: [&str; 4] = ["security", "--offline=true", "--no-pager", "--threshold=20"];
+    let unit = read("installer/linux/cryprqd.service");
+    let host = host_with(&unit)?;
+    let Some(verified) = analyzed(&host, &VERIFY)? else { return Ok(()) };
+    ensure!(verified.status.success() && verified.stdout.is_empty() && verified.stderr.is_empty(), "{verified:?}");
+    let exposed = analyzed(&host, &EXPOSURE)?.context("it was there before")?;
+    let told = String::from_utf8_lossy(&exposed.stdout).into_owned();
+    ensure!(exposed.status.success() && told.contains("Overall exposure level"), "{told}");
+
+    // It would have said so.
+    let misspelt = host_with(&unit.replace("\nWatchdogSec=", "\nWatchdogSecs="))?;
+    let verified = analyzed(&misspelt, &VERIFY)?.context("it was there before")?;
+    ensure!(String::from_utf8_lossy(&verified.stderr).contains("WatchdogSecs"), "{verified:?}");
+    let open = host_with(&unit.replace("\nSystemCallFilter=", "\n#SystemCallFilter="))?;
+    let exposed = analyzed(&open, &EXPOSURE)?.context("it was there before")?;
+    ensure!(!exposed.status.success(), "{}", String::from_utf8_lossy(&exposed.stdout));
+    Ok(())
 }
 
 #[test]

@@ -164,12 +164,28 @@ fn a_page_and_a_script_are_made_for_each_command() -> Result<()> {
         let text = std::fs::read_to_string(folder.path().join(page))?;
         assert!(text.contains(".SH NAME") && text.contains(".SH SYNOPSIS"), "{page}: {text}");
     }
-    let pages = std::fs::read_dir(folder.path())?.count();
+    let pages: Vec<_> = std::fs::read_dir(folder.path())?.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
     let (all, _) = told(&cryprq(Path::new("/nonexistent"))?.arg("man").output()?);
-    assert_eq!(all.lines().filter(|line| line.starts_with(".TH ")).count(), pages);
+    assert_eq!(all.lines().filter(|line| line.starts_with(".TH ")).count(), pages.len());
+    match Command::new("man").args(["--warnings", "-l"]).args(&pages).env("MANPAGER", "cat").output() {
+        Ok(rendered) => {
+            let (text, complaint) = told(&rendered);
+            assert!(rendered.status.success() && complaint.is_empty(), "{complaint}");
+            assert_eq!(text.lines().filter(|line| *line == "SYNOPSIS").count(), pages.len());
+        }
+        Err(error) => println!("skipped: the man pages are not rendered: no man: {error}"),
+    }
     for shell in ["bash", "zsh", "fish"] {
         let (script, _) = told(&cryprq(Path::new("/nonexistent"))?.args(["completions", shell]).output()?);
         assert!(script.contains("accept-chain-reset"), "{shell}: {script}");
+        let file = folder.path().join(shell);
+        std::fs::write(&file, script)?;
+        // Whether the shell can read it; it is not run.
+        let option = if shell == "fish" { "--no-execute" } else { "-n" };
+        match Command::new(shell).arg(option).arg(&file).output() {
+            Ok(read) => assert!(read.status.success() && told(&read).1.is_empty(), "{shell}: {read:?}"),
+            Err(error) => println!("skipped: completions for {shell} are not read: no {shell}: {error}"),
+        }
     }
     Ok(())
 }

@@ -65,7 +65,7 @@ fn attack_20_an_older_version_does_not_take_the_place_of_a_newer_one() {
 }
 
 #[test]
-fn attack_17_a_folder_that_others_can_change_or_that_is_a_link_is_refused_before_anything_is_copied() {
+fn attack_17_18_a_folder_that_others_can_change_or_that_is_a_link_is_refused_before_anything_is_copied() {
     let link = |place: &'static str| {
         move |mac: &Mac| {
             fs::create_dir_all(mac.path("/private/tmp/elsewhere")).unwrap();
@@ -80,7 +80,17 @@ fn attack_17_a_folder_that_others_can_change_or_that_is_a_link_is_refused_before
             mac.mode(place, mode);
         }
     };
-    let cases: [(Spoil<'_>, &str); 9] = [
+    let cases: [(Spoil<'_>, &str); 14] = [
+        // Where Apple's installer puts what finds its place taken.
+        (&open("/Applications/CrypRQ.localized", 0o755), "/Applications/CrypRQ.localized"),
+        (&link("/opt/cryprq.localized"), "/opt/cryprq.localized"),
+        (
+            &open("/Library/PrivilegedHelperTools/dev.cryprq.daemon.localized", 0o755),
+            "/Library/PrivilegedHelperTools/dev.cryprq.daemon.localized",
+        ),
+        // Attack 18: of configuration and of logs.
+        (&open("/Library/Application Support/CrypRQ", 0o775), "/Library/Application Support/CrypRQ"),
+        (&open("/Library/Logs/CrypRQ", 0o775), "/Library/Logs/CrypRQ"),
         (&link("/opt/cryprq"), "/opt/cryprq"),
         (&link("/opt/cryprq/bin"), "/opt/cryprq/bin"),
         (&link("/Library/Logs/CrypRQ"), "/Library/Logs/CrypRQ"),
@@ -115,8 +125,14 @@ fn attack_17_a_program_that_is_missing_linked_or_writable_is_not_started() {
         fs::rename(mac.path(DAEMON), mac.path("/private/tmp/daemon")).unwrap();
         symlink("/private/tmp/daemon", mac.path(DAEMON)).unwrap();
     };
-    let cases: [(Spoil<'_>, &str); 5] = [
+    let astray = |mac: &Mac| {
+        let folder = mac.path(&format!("{DAEMON}.localized"));
+        fs::create_dir(&folder).unwrap();
+        fs::rename(mac.path(DAEMON), folder.join("dev.cryprq.daemon")).unwrap();
+    };
+    let cases: [(Spoil<'_>, &str); 6] = [
         (&|mac| fs::remove_file(mac.path(DAEMON)).unwrap(), "is missing: the copying was interrupted"),
+        (&astray, "dev.cryprq.daemon is missing"),
         (&|mac| fs::hard_link(mac.path(DAEMON), mac.path("/private/tmp/second")).unwrap(), "has a second name"),
         (&swap, "is a link"),
         (&|mac| mac.mode(JOB, 0o664), "others than root may change it"),
@@ -171,6 +187,40 @@ fn what_postinstall_made_is_undone_when_it_cannot_go_on() {
         let told = refusal(&mac.script("postinstall"));
         assert!(told.contains(reason), "{reason}: {told}");
         assert_eq!(difference(&before, &mac.everything()), Vec::<String>::new(), "{reason}");
+    }
+}
+
+#[test]
+fn an_upgrade_that_fails_keeps_what_the_older_daemon_left_says_that_none_runs_and_can_be_repeated() {
+    const STATE: &str = "/Library/Application Support/CrypRQ/state";
+    const KEY: &str = "/Library/Application Support/CrypRQ/state/identity.key";
+    for (fault, reason) in [
+        ("no-groups", "cannot let administrators into _cryprq: Operation failed"),
+        ("refused", "launchd does not take the job: Bootstrap failed: 5"),
+        ("broken", "the daemon does not come up: /Library/Logs/CrypRQ/cryprqd.log says why. It is stopped"),
+    ] {
+        let Some(mac) = Mac::new("bash") else { return };
+        let fixture = Fixture::new();
+        success(&mac.install(&fixture, "1.2.3"));
+        fs::create_dir(mac.path(STATE)).unwrap();
+        mac.mode(STATE, 0o700);
+        mac.write(KEY, "secret", 0o600);
+        mac.fake(fault, "");
+        mac.calls();
+        let told = refusal(&mac.install(&fixture, "1.2.4"));
+        assert!(told.contains(reason), "{reason}: {told}");
+        let says_so = told.contains("It is stopped") || told.contains("No daemon runs until that is mended");
+        assert!(says_so, "{told}");
+        assert!(mac.calls().iter().any(|call| call.starts_with("launchctl bootout")), "the older daemon was stopped");
+        assert!(!mac.has("/fake/loaded") && !mac.has("/fake/running"), "{reason}");
+        assert_eq!(fs::read_to_string(mac.path(KEY)).unwrap(), "secret");
+        assert_eq!(fs::metadata(mac.path(KEY)).unwrap().mode() & 0o777, 0o600);
+        assert!(mac.has("/fake/Groups/_cryprq") && mac.has(UNINSTALLER), "{reason}");
+
+        fs::remove_file(mac.path("/fake").join(fault)).unwrap();
+        let told = success(&mac.install(&fixture, "1.2.5"));
+        assert!(told.contains("the daemon runs"), "{told}");
+        assert_eq!(fs::read_to_string(mac.path(KEY)).unwrap(), "secret");
     }
 }
 

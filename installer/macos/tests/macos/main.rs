@@ -5,3 +5,4 @@ mod mac;
 mod package;
 mod refusals;
 mod scripts;
+mod signatures;

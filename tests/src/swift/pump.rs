@@ -39,7 +39,8 @@ impl Pump {
     /// When it was not built, or cannot be started.
     pub fn start(program: &Path, host: &Host, socket: &Path, told: PathBuf) -> anyhow::Result<Self> {
         let mut command = Command::new(program);
-        command.arg(socket).arg(PUMPED);
+        // One that was built with a sanitizer does not outlive what that finds.
+        command.env("TSAN_OPTIONS", "halt_on_error=1").arg(socket).arg(PUMPED);
         let told = Told::start(host, command, told)?;
         let system = Arc::<System>::default();
         let (said, here) = (told.output().to_owned(), Arc::clone(&system));

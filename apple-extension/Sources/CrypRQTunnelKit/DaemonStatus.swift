@@ -48,7 +48,7 @@ public struct DaemonStatus: Codable, Equatable, Sendable {
 /// One peer.
 public struct PeerStatus: Codable, Equatable, Sendable {
     public struct Path: Codable, Equatable, Sendable {
-        /// `udp` or `stream`.
+        /// `udp`, `stream` or `relay`.
         public var kind: String
         public var address: String
         public var rttMs: Double?

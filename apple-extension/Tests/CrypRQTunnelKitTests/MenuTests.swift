@@ -48,6 +48,55 @@ struct MenuTests {
         #expect(model.symbol == "checkmark.shield")
     }
 
+    @Test("a relayed, a stalled and a refused peer, and none, row by row")
+    func peers() throws {
+        var told = try status()
+        (told.health, told.exit) = ([], nil)
+        told.peers.removeLast()
+        let peer = told.peers[0].id
+        let disconnect = "[disconnect(peer: \"\(peer)\")]"
+        let exit = "button: Send all traffic through gateway [exit(peer: \"\(peer)\")]"
+        func shown() -> [String] { rows { $0.daemon = .status(told) } }
+        func expected(_ headline: String, _ middle: [String]) -> [String] {
+            ["headline: \(headline)", "detail: laptop – Büro: 10.86.70.153, fd63:7279:7072:d139::1"] + middle + [
+                "button: Invite another computer [invite]",
+                "button: Turn the VPN on [tunnelOn]",
+                "button: Open at login [launchAtLogin(true)]",
+                "button: Quit [quit]",
+            ]
+        }
+        told.peers[0].path?.kind = "relay"
+        #expect(
+            shown()
+                == expected(
+                    "Connected to 1 of 1",
+                    [
+                        "plain: gateway: connected (relayed, 13 ms) \(disconnect)",
+                        "detail: last packet just now, ↓ 800 bit/s ↑ 8 bit/s, new keys in 2 min",
+                        exit,
+                    ]))
+        told.peers[0].state = "stalled"
+        told.peers[0].lastAuthenticMs = 61_000
+        #expect(
+            shown()
+                == expected(
+                    "Stalled",
+                    [
+                        "plain: gateway: stalled (relayed, 13 ms) \(disconnect)",
+                        "detail: last packet 1 min ago, new keys in 2 min",
+                        exit,
+                    ]))
+        told.peers[0].state = "refused"
+        (told.peers[0].path, told.peers[0].lastAuthenticMs, told.peers[0].nextRotationMs) = (nil, nil, nil)
+        #expect(
+            shown()
+                == expected(
+                    "Not connected",
+                    ["plain: gateway: refused \(disconnect)", "detail: It refuses this Mac: see cryprq status"]))
+        told.peers = []
+        #expect(shown() == expected("No peers yet", []))
+    }
+
     @Test("each state of the daemon has its headline")
     func headlines() throws {
         func first(_ view: DaemonView) -> [String] { rows { $0.daemon = view }.prefix(2).map(\.self) }

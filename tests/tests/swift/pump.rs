@@ -1,15 +1,20 @@
 //! The Swift pump in the place of the extension: packets of a real tunnel pass through Swift code.
 
+use std::io::{Read, Write};
 use std::net::IpAddr;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use cryprq_ipc_proto::extension::TunnelSettings;
 use cryprq_ipc_proto::frame::Frame;
+use cryprq_ipc_proto::hello::HelloAck;
+use cryprq_ipc_proto::prefix::Prefix;
 use cryprq_tests::lab::{Flow, Host, Identity, Pair, Transfer, iperf3, iperf3_server, pattern, ping, until};
-use nix::sys::signal::Signal;
-
+use cryprq_tests::repository::root;
 use cryprq_tests::swift::{Pump, program};
+use nix::sys::signal::Signal;
 
 const B_QUIC: &str = "/ip4/192.0.2.2/udp/41820/quic-v1";
 /// The time that a busy machine gets for what takes milliseconds.
@@ -162,12 +167,12 @@ fn a_daemon_of_another_version_and_garbage_end_the_start_with_an_error() -> Resu
     ];
     for (number, (bytes, told)) in conversations.into_iter().enumerate() {
         let socket = folder.path().join(format!("{number}.sock"));
-        let listener = std::os::unix::net::UnixListener::bind(&socket)?;
+        let listener = UnixListener::bind(&socket)?;
         std::thread::spawn(move || {
             for mut stream in listener.incoming().map_while(Result::ok) {
                 // A pump that has read enough hangs up.
-                let _ = std::io::Write::write_all(&mut stream, &bytes);
-                let _ = std::io::Read::read(&mut stream, &mut [0; 64]);
+                let _ = stream.write_all(&bytes);
+                let _ = stream.read(&mut [0; 64]);
             }
         });
         let mut pump = Pump::start(&program, &host, &socket, folder.path().join(format!("{number}.out")))?;
@@ -180,5 +185,61 @@ fn a_daemon_of_another_version_and_garbage_end_the_start_with_an_error() -> Resu
             ensure!(!pump.has_ended(), "{:#?}", pump.said());
         }
     }
+    Ok(())
+}
+
+/// A daemon that greets, pushes settings and, once they are in force, says something else; until the pump hangs up.
+fn says_once_in_force(mut stream: UnixStream, greeting: &[u8], said: &[u8]) -> Result<()> {
+    stream.set_read_timeout(Some(LIMIT))?;
+    stream.write_all(greeting)?;
+    // Its hello and "ready", which follow each other at once.
+    let mut heard = Vec::new();
+    let ready = Frame::Ready.write(1)?;
+    while !heard.ends_with(&ready) {
+        let mut bytes = [0; 256];
+        let length = stream.read(&mut bytes)?;
+        ensure!(length > 0, "the pump hangs up before it is ready");
+        heard.extend_from_slice(&bytes[..length]);
+    }
+    stream.write_all(said)?;
+    // What it read from its interface may come first.
+    while stream.read(&mut [0; 256])? > 0 {}
+    Ok(())
+}
+
+#[test]
+fn attack_08_garbage_amid_packets_ends_the_connection_and_not_the_pump() -> Result<()> {
+    let Some(program) = program("swift-pump") else { return Ok(()) };
+    let Some([host]) = Host::several("the Swift pump") else { return Ok(()) };
+    let folder = tempfile::tempdir()?;
+    let vector = |name: &str| std::fs::read(root().join(format!("ipc-proto/vectors/{name}.bin")));
+    let net =
+        |address: [u8; 4], length| Prefix::new(address.into(), length).map_err(|error| anyhow::anyhow!("{error}"));
+    let (addresses, included) = (vec![net([10, 86, 0, 2], 32)?], vec![net([10, 86, 0, 0], 16)?]);
+    let settings = TunnelSettings { addresses, included, excluded: vec![], dns: vec![], mtu: 1420 };
+    let ack = HelloAck { version: 1, build: "test".into(), features: 0 };
+    let greeting = [Frame::HelloAck(ack).write(0)?, Frame::TunnelSettings(settings).write(1)?].concat();
+    let good = vector("packets__three")?;
+    let socket = folder.path().join("tun.sock");
+    let listener = UnixListener::bind(&socket)?;
+    let mut pump = Pump::start(&program, &host, &socket, folder.path().join("out"))?;
+    let garbage = [
+        "refuse__packets_over_long",
+        "refuse__more_packets_than_bytes",
+        "refuse__packet_of_0",
+        "refuse__packet_of_65536",
+        "refuse__bad_magic",
+    ];
+    for (times, name) in (1..).zip(garbage) {
+        let (stream, _) = listener.accept()?;
+        // Good packets come before it, in one go.
+        says_once_in_force(stream, &greeting, &[&good[..], &vector(name)?].concat()).context(name)?;
+        pump.wait_said(r#""reasserting":"true""#, times)?;
+        ensure!(!pump.has_ended(), "{name}: {:#?}", pump.said());
+    }
+    let (mut stream, _) = listener.accept()?;
+    stream.write_all(&greeting)?;
+    pump.wait_said(r#""reasserting":"false""#, garbage.len())?;
+    ensure!(pump.times("cancelled") == 0 && pump.times("started") == 1, "{:#?}", pump.said());
     Ok(())
 }

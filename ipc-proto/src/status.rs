@@ -54,6 +54,9 @@ pub struct ExitStatus {
     pub ipv6: bool,
     /// The resolvers in use while active.
     pub dns: Vec<IpAddr>,
+    /// Who asks them for this host's programs while active: `resolv.conf` if each does so itself, `systemd-resolved`, or
+    /// `extension` for its system.
+    pub dns_by: Option<String>,
     /// What leaves this host outside the tunnel all the same, for a person.
     pub outside: Vec<String>,
 }

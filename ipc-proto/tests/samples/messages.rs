@@ -204,6 +204,7 @@ fn status() -> Status {
             ipv4: true,
             ipv6: false,
             dns: vec![IpAddr::from([10, 86, 0, 1]), "fd63:7279:7072::1".parse().expect("well written")],
+            dns_by: Some("systemd-resolved".into()),
             outside: vec!["what this host's own routes lead elsewhere".into()],
         }),
         peers: vec![connected(), idle("12D3KooWSecond", "second")],

@@ -65,7 +65,8 @@ fn route(exit: &ExitStatus) -> String {
     let refused: String = refused.map(|(family, _)| format!(", {family} refused")).collect();
     let dns: Vec<_> = exit.dns.iter().map(ToString::to_string).collect();
     let dns = if dns.is_empty() { String::new() } else { format!(", names by {}", dns.join(" ")) };
-    format!("{}{refused}{dns}", exit.name)
+    let by = exit.dns_by.as_ref().map(|by| format!(" ({by})")).unwrap_or_default();
+    format!("{}{refused}{dns}{by}", exit.name)
 }
 
 #[cfg(test)]
@@ -138,10 +139,10 @@ phone  ● connecting
             ipv4: true,
             ipv6: false,
             dns: vec![[10, 86, 0, 1].into()],
+            dns_by: Some("systemd-resolved".into()),
             outside: vec!["the LAN".into(), "the tunnel's own packets".into()],
         });
-        let active =
-            "  exit       gateway, IPv6 refused, names by 10.86.0.1\n  outside    the LAN; the tunnel's own packets";
+        let active = "  exit       gateway, IPv6 refused, names by 10.86.0.1 (systemd-resolved)\n  outside    the LAN; the tunnel's own packets";
         assert_eq!(shown(&through), active);
         through.exit.as_mut().unwrap().state = "waiting".into();
         assert_eq!(shown(&through), "  exit       gateway, once it is connected; until then this host's own routes");

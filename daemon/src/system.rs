@@ -10,7 +10,7 @@ use anyhow::Context;
 use os::firewall::{self, Gateway};
 use os::journal::{Change, Journal};
 use os::network::Network;
-use os::resolv_conf;
+use os::{resolv_conf, resolved};
 
 /// Called before and after each change and each undoing of one, so that tests can end the daemon there.
 pub type Step = Arc<dyn Fn() + Send + Sync>;
@@ -24,6 +24,15 @@ pub enum Deed {
     Firewall(Gateway),
     /// These resolvers in the place of what is in a file.
     Resolvers(PathBuf, Vec<IpAddr>),
+    /// The same by systemd-resolved, at an interface.
+    LinkResolvers {
+        /// Its name.
+        name: String,
+        /// Its index.
+        index: u32,
+        /// The resolvers.
+        servers: Vec<IpAddr>,
+    },
 }
 
 impl Deed {
@@ -33,6 +42,15 @@ impl Deed {
             Self::Plain(change) => change.clone(),
             Self::Firewall(_) => Change::Firewall,
             Self::Resolvers(path, _) => Change::Resolvers { path: path.clone() },
+            Self::LinkResolvers { name, index, .. } => Change::LinkResolvers { name: name.clone(), index: *index },
+        }
+    }
+
+    /// Where names are asked after it, if it is about that.
+    pub fn resolvers(&self) -> Option<&[IpAddr]> {
+        match self {
+            Self::Resolvers(_, servers) | Self::LinkResolvers { servers, .. } => Some(servers),
+            Self::Plain(_) | Self::Firewall(_) => None,
         }
     }
 }
@@ -121,13 +139,18 @@ impl System {
         match deed {
             Deed::Firewall(gateway) => Ok(gateway.load().await?),
             Deed::Resolvers(path, servers) => Ok(resolv_conf::replace(path, servers)?),
+            Deed::LinkResolvers { index, servers, .. } => Ok(resolved::ask_at(*index, servers).await?),
             Deed::Plain(Change::Rule(rule)) => Ok(self.network()?.add_rule(rule).await?),
             Deed::Plain(Change::Default(route)) => Ok(self.network()?.add_default(route).await?),
             Deed::Plain(Change::Sysctl(sysctl)) => Ok(sysctl.set()?),
             // Made by those who note them, or by another deed.
-            Deed::Plain(Change::Link { .. } | Change::Socket { .. } | Change::Firewall | Change::Resolvers { .. }) => {
-                Ok(())
-            }
+            Deed::Plain(
+                Change::Link { .. }
+                | Change::Socket { .. }
+                | Change::Firewall
+                | Change::Resolvers { .. }
+                | Change::LinkResolvers { .. },
+            ) => Ok(()),
         }
     }
 }
@@ -145,6 +168,7 @@ async fn undo(routes: Option<&Network>, change: &Change) -> anyhow::Result<()> {
         Change::Sysctl(sysctl) => Ok(sysctl.restore()?),
         Change::Firewall => Ok(firewall::remove().await?),
         Change::Resolvers { path } => Ok(resolv_conf::restore(path)?),
+        Change::LinkResolvers { name, index } => Ok(resolved::revert(name, *index).await?),
         Change::Socket { path } => remove_file(path),
     }
 }

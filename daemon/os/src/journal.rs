@@ -43,6 +43,13 @@ pub enum Change {
         /// The file.
         path: PathBuf,
     },
+    /// The resolvers of an interface, at systemd-resolved.
+    LinkResolvers {
+        /// Its name.
+        name: String,
+        /// Its index.
+        index: u32,
+    },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -261,6 +268,7 @@ mod tests {
             Change::Sysctl(sysctl),
             Change::Firewall,
             Change::Resolvers { path: "/etc/resolv.conf".into() },
+            Change::LinkResolvers { name: "a".into(), index: 7 },
         ];
         all.iter().for_each(|change| journal.note(change.clone()).unwrap());
         assert_eq!(Journal::open(&path).unwrap().changes(), all);

@@ -19,6 +19,7 @@ pub mod network;
 pub mod peercred;
 pub mod random;
 pub mod resolv_conf;
+pub mod resolved;
 pub mod sockets;
 pub mod sysctl;
 pub mod tun;

@@ -18,7 +18,7 @@ use node::router::{PeerSlot, Router};
 use os::clock::boottime;
 use os::journal::Change;
 use os::network::policy::Family;
-use os::resolv_conf;
+use os::{resolv_conf, resolved};
 
 use super::health::{Fault, News};
 use super::peer::Peer;
@@ -39,8 +39,43 @@ pub(super) struct Exit {
     /// What was done to the system for it.
     made: Vec<Change>,
     resolvers: Vec<IpAddr>,
+    /// Who answers this host's programs for names.
+    names: Names,
     /// Whether something happened that it depends on.
     stale: bool,
+}
+
+/// Who answers a host's programs for names.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+enum Names {
+    /// Whom its `/etc/resolv.conf` names.
+    #[default]
+    ByFile,
+    /// systemd-resolved, which that file leads to.
+    ByResolved,
+}
+
+impl Names {
+    /// Looks at the host, as it is while no exit of ours changed it.
+    async fn of_this_host() -> Self {
+        if !resolved::is_named_in(resolv_conf::PATH.as_ref()) {
+            return Self::ByFile;
+        }
+        match resolved::ping().await {
+            Ok(()) => Self::ByResolved,
+            Err(error) => {
+                tracing::warn!(%error, "/etc/resolv.conf names systemd-resolved, and is replaced");
+                Self::ByFile
+            }
+        }
+    }
+
+    const fn label(self) -> &'static str {
+        match self {
+            Self::ByFile => "resolv.conf",
+            Self::ByResolved => "systemd-resolved",
+        }
+    }
 }
 
 impl Exit {
@@ -172,6 +207,7 @@ impl Supervisor {
         let by_us = self.config.ingress == Ingress::Tun;
         if before.is_none() && by_us {
             self.check_table().await?;
+            self.exit.names = Names::of_this_host().await;
         }
         self.exit.active = Some(now);
         if before != Some(now) {
@@ -231,21 +267,23 @@ impl Supervisor {
             linux: self.config.linux,
         };
         let mut deeds: Vec<_> = routing.changes().into_iter().map(Deed::Plain).collect();
-        deeds.push(Deed::Resolvers(resolv_conf::PATH.into(), resolvers));
+        deeds.push(match (self.exit.names, &self.interface) {
+            (Names::ByResolved, Some(interface)) => {
+                let (name, index) = (interface.name().to_owned(), interface.index());
+                Deed::LinkResolvers { name, index, servers: resolvers }
+            }
+            // Without an interface resolved has nowhere to ask, and nobody is to ask elsewhere.
+            (Names::ByResolved, None) | (Names::ByFile, _) => Deed::Resolvers(resolv_conf::PATH.into(), resolvers),
+        });
         deeds
     }
 
     /// Undoes what is not wanted any more, the last first, and then does what is missing; all of it or nothing.
     async fn sync_exit(&mut self, deeds: Vec<Deed>) -> anyhow::Result<()> {
-        let resolvers = deeds.iter().find_map(|deed| match deed {
-            Deed::Resolvers(_, servers) => Some(servers.clone()),
-            Deed::Plain(_) | Deed::Firewall(_) => None,
-        });
-        let resolvers = resolvers.unwrap_or_default();
+        let resolvers = deeds.iter().find_map(Deed::resolvers).unwrap_or_default().to_vec();
         let same = resolvers == self.exit.resolvers;
-        let stays = |made: &Change| {
-            deeds.iter().any(|deed| deed.change() == *made && (same || !matches!(deed, Deed::Resolvers(..))))
-        };
+        let stays =
+            |made: &Change| deeds.iter().any(|deed| deed.change() == *made && (same || deed.resolvers().is_none()));
         let stale: Vec<_> = self.exit.made.iter().rev().filter(|made| !stays(made)).cloned().collect();
         for change in stale {
             self.system.unmake(&change).await?;
@@ -308,12 +346,18 @@ impl Supervisor {
             ipv4: now.unwrap_or(NOTHING).ipv4,
             ipv6: now.unwrap_or(NOTHING).ipv6,
             dns: by_extension.map_or_else(|| self.exit.resolvers.clone(), |settings| settings.dns.clone()),
+            dns_by: now.map(|_| if self.extensions.is_some() { "extension" } else { self.exit.names.label() }.into()),
             outside: match now {
                 None => Vec::new(),
                 Some(_) if self.extensions.is_some() => OUTSIDE_EXTENSION.map(Into::into).into(),
-                Some(_) => OUTSIDE.map(Into::into).into(),
+                Some(_) => self.outside().map(Into::into).collect(),
             },
         })
+    }
+
+    /// What leaves this host outside the tunnel while everything else leads to an exit by an interface of its own.
+    fn outside(&self) -> impl Iterator<Item = &'static str> {
+        OUTSIDE.into_iter().chain((self.exit.names == Names::ByResolved).then_some(OUTSIDE_RESOLVED))
     }
 
     /// The resolvers of the exit, if all traffic goes through one.
@@ -328,6 +372,9 @@ const OUTSIDE: [&str; 3] = [
     "what this host has routes of its own for, such as its LAN",
     "everything, from a restart of the daemon until the exit is connected",
 ];
+
+/// What does besides where systemd-resolved answers for names.
+const OUTSIDE_RESOLVED: &str = "questions for names in a domain that systemd-resolved was told of another interface";
 
 /// The same where an extension's system leads it.
 const OUTSIDE_EXTENSION: [&str; 4] = [

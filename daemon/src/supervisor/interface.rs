@@ -107,6 +107,11 @@ impl Interface {
         self.network.index_of(&self.name).await.map_or(true, |index| index == Some(self.index))
     }
 
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Its index.
     pub const fn index(&self) -> u32 {
         self.index

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::Context;
+use nix::sys::signal::Signal;
 
 use crate::lab::{Daemon, Host, SHUTTLED, Shuttle};
 use crate::swift::{Pump, program};
@@ -64,6 +65,17 @@ impl Extension {
         match self {
             Self::Shuttle(shuttle) => shuttle.pid(),
             Self::Swift(pump) => pump.pid(),
+        }
+    }
+
+    /// Sends it a signal.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        match self {
+            Self::Shuttle(shuttle) => shuttle.signal(signal),
+            Self::Swift(pump) => pump.signal(signal),
         }
     }
 

@@ -96,6 +96,15 @@ impl Host {
         })
     }
 
+    /// Lays an empty folder over one of this machine's, for this host alone.
+    ///
+    /// # Errors
+    /// When the kernel forbids it.
+    pub fn empty(&self, folder: &'static str) -> anyhow::Result<()> {
+        let kind = Some("tmpfs");
+        self.run(move || mount(kind, folder, kind, MsFlags::empty(), Some("mode=0755"))).context("no empty folder")
+    }
+
     fn made_by(make: impl FnOnce() -> anyhow::Result<Spaces> + Send + 'static) -> anyhow::Result<Self> {
         let made = std::thread::spawn(make);
         let spaces = made.join().map_err(|_| anyhow::anyhow!("the thread of the namespace panicked"))??;

@@ -42,4 +42,4 @@ pub use shuttle::{SHUTTLED, Shuttle};
 pub use told::{Told, lines};
 pub use transfer::{Transfer, pattern};
 pub use usage::{cpu, from_ticks, memory};
-pub use wire::{SPARE, WIRE, join, join_by_spare, switch};
+pub use wire::{Beyond, SPARE, WIRE, join, join_beyond, join_by_spare, switch};

@@ -1,9 +1,11 @@
 //! The cables between hosts: the outer network.
 
+use std::net::{Ipv4Addr, Ipv6Addr};
+
 use anyhow::Context;
 use ipnet::IpNet;
 use os::network::Network;
-use rtnetlink::{LinkBridge, LinkUnspec, LinkVeth};
+use rtnetlink::{LinkBridge, LinkUnspec, LinkVeth, RouteMessageBuilder};
 
 use super::Host;
 
@@ -33,6 +35,38 @@ pub fn join_by_spare(a: &Host, b: &Host) -> anyhow::Result<()> {
         address(host, SPARE, vec![format!("198.51.100.{number}/24").parse()?])?;
     }
     Ok(())
+}
+
+/// A network beyond a router, with one host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Beyond {
+    /// The host is 203.0.113.2 and 2001:db8:1::2, the router 203.0.113.3 and 2001:db8:1::3.
+    First,
+    /// The host is 203.0.113.66 and 2001:db8:2::2, the router 203.0.113.67 and 2001:db8:2::3.
+    Second,
+}
+
+/// Joins a router to a host that is beyond it for everybody else, and makes it the host's way to all others.
+///
+/// # Errors
+/// What the kernel refuses.
+pub fn join_beyond(router: &Host, host: &Host, network: Beyond) -> anyhow::Result<()> {
+    let (name, first, number) = match network {
+        Beyond::First => ("beyond1", 0, 1),
+        Beyond::Second => ("beyond2", 64, 2),
+    };
+    cable(router, name, host, WIRE)?;
+    for (end, link, last) in [(router, name, 3), (host, WIRE, 2)] {
+        let addresses =
+            [format!("203.0.113.{}/26", first + last).parse()?, format!("2001:db8:{number}::{last}/64").parse()?];
+        address(end, link, addresses.into())?;
+    }
+    change(host, async move |handle, _| {
+        let ipv4 = RouteMessageBuilder::<Ipv4Addr>::new().gateway(Ipv4Addr::new(203, 0, 113, first + 3)).build();
+        let ipv6 = RouteMessageBuilder::<Ipv6Addr>::new().gateway(Ipv6Addr::new(0x2001, 0xdb8, number, 0, 0, 0, 0, 3));
+        handle.route().add(ipv4).execute().await?;
+        Ok(handle.route().add(ipv6.build()).execute().await?)
+    })
 }
 
 /// Joins any number of hosts by a switch, which has to be kept. They are 192.0.2.1 and so on, 2001:db8::1 and so on.

@@ -3,20 +3,21 @@
 use std::net::IpAddr;
 
 use anyhow::{Context, Result, ensure};
-use cryprq_tests::lab::until;
+use cryprq_tests::lab::{Capture, until};
 use nix::mount::{MsFlags, mount};
 
-use super::scene::{FAR, GATEWAY, NAME, Scene, ensure_same, sh, state};
+use super::scene::{CLIENT, FAR, NAME, Scene, ensure_same, sh, state};
+use super::traffic::{is_ours, through};
 
 /// The client's traffic goes through the gateway, and the host is as it was after `down`.
 fn works(scene: &mut Scene) -> Result<()> {
     let before = state(&scene.host_client)?;
     scene.client.cli(&["up", "--exit", "gateway"], "")?;
     scene.wait_active()?;
-    for (far, expected) in FAR.into_iter().zip(GATEWAY) {
+    for (far, expected) in FAR.into_iter().zip(scene.at) {
         ensure!(scene.seen(far, "-sS")? == expected.parse::<IpAddr>()?, "{far}");
     }
-    ensure!(scene.seen(NAME, "-4")? == GATEWAY[0].parse::<IpAddr>()?, "by its name");
+    ensure!(scene.seen(NAME, "-4")? == scene.at[0].parse::<IpAddr>()?, "by its name");
     scene.client.cli(&["down"], "")?;
     ensure_same("down", &before, &state(&scene.host_client)?)
 }
@@ -34,27 +35,34 @@ fn is_refused(scene: &Scene, words: &[&str]) -> Result<()> {
 
 /// A scene in which the client's host was changed before anything started.
 fn with(change: &str) -> Result<Option<Scene>> {
-    let Some(mut scene) = Scene::new()? else { return Ok(None) };
+    Scene::new()?.map(|scene| changed(scene, change)).transpose()
+}
+
+fn changed(mut scene: Scene, change: &str) -> Result<Scene> {
     sh(&scene.host_client, change)?;
     scene.connect()?;
-    Ok(Some(scene))
+    Ok(scene)
 }
 
 #[test]
-fn without_a_default_route_and_with_two_it_works() -> Result<()> {
-    for change in [
-        "ip route del default; ip -6 route del default",
-        "ip route add default via 192.0.2.77 metric 5; ip -6 route add default via 2001:db8::77 metric 5",
-    ] {
-        let Some(mut scene) = with(change)? else { return Ok(()) };
-        works(&mut scene).context(change)?;
+fn an_exit_on_the_lan_works_with_a_default_route_and_without_one() -> Result<()> {
+    for change in ["true", "ip route del default; ip -6 route del default"] {
+        let Some(scene) = Scene::on_the_lan()? else { return Ok(()) };
+        works(&mut changed(scene, change)?).context(change)?;
     }
     Ok(())
 }
 
 #[test]
+fn with_two_default_routes_it_works() -> Result<()> {
+    let second = "ip route add default via 192.0.2.77 metric 5; ip -6 route add default via 2001:db8::77 metric 5";
+    let Some(mut scene) = with(second)? else { return Ok(()) };
+    works(&mut scene)
+}
+
+#[test]
 fn another_tunnels_halves_of_the_world_and_foreign_rules_stay_and_do_not_win() -> Result<()> {
-    let halves = "ip link add other type veth peer name end && ip link set end up && ip link set other up && ip address add 10.99.0.1/24 dev other && \
+    let halves = "ip route add 203.0.113.2/32 via 192.0.2.3 && ip link add other type veth peer name end && ip link set end up && ip link set other up && ip address add 10.99.0.1/24 dev other && \
                   ip route add 0.0.0.0/1 dev other && ip route add 128.0.0.0/1 dev other && \
                   ip rule add priority 31999 lookup main suppress_prefixlength 0 && ip rule add priority 32000 lookup 51820 && ip route add default dev other table 51820";
     let Some(mut scene) = with(halves)? else { return Ok(()) };
@@ -77,6 +85,26 @@ fn foreign_rules_of_the_packet_filter_stay() -> Result<()> {
     works(&mut scene)?;
     ensure!(scene.gateway.stop()?.success());
     ensure_same("the gateway", &before, &counters(state(&scene.host_gateway)?))
+}
+
+#[test]
+fn a_gateway_whose_own_filter_forwards_nothing_stays_so_and_nothing_goes_outside_instead() -> Result<()> {
+    let Some(mut scene) = Scene::new()? else { return Ok(()) };
+    let drops = "nft 'table inet other { chain f { type filter hook forward priority 10; policy drop; }; }'";
+    sh(&scene.host_gateway, drops)?;
+    scene.exit()?;
+    let capture = Capture::start(&scene.host_client)?;
+    let asked = format!("curl -sS --max-time 2 http://{}:8080/ || echo lost", FAR[0]);
+    ensure!(sh(&scene.host_client, &asked)?.ends_with("lost\n"));
+    for packet in capture.finish()?.packets() {
+        is_ours(packet)?;
+    }
+    // What mends it.
+    sh(
+        &scene.host_gateway,
+        "nft 'add rule inet other f iifname cryprq0 accept; add rule inet other f oifname cryprq0 accept'",
+    )?;
+    through(&scene)
 }
 
 #[test]
@@ -146,9 +174,11 @@ fn the_world_belongs_to_one_peer_at_a_time() -> Result<()> {
     let Some(mut scene) = Scene::new()? else { return Ok(()) };
     scene.connect()?;
     let other = "12D3KooWD3eckifWpRn9wQpMG9R9hX3sD158z7EqHWmweQAJU5SA";
-    scene.client.cli(&["peers", "add", other, "--name", "other", "--allowed-ip", "0.0.0.0/0", "--down"], "")?;
-    ensure!(scene.seen(FAR[0], "-4")?.to_string() == "192.0.2.1", "AllowedIPs alone lead nothing there");
-    is_refused(&scene, &["0.0.0.0/0", "other"])?;
-    scene.client.cli(&["peers", "remove", "other"], "")?;
+    for ((everything, far), own) in ["0.0.0.0/0", "::/0"].into_iter().zip(FAR).zip(CLIENT) {
+        scene.client.cli(&["peers", "add", other, "--name", "other", "--allowed-ip", everything, "--down"], "")?;
+        ensure!(scene.seen(far, "-sS")? == own.parse::<IpAddr>()?, "AllowedIPs alone lead nothing there");
+        is_refused(&scene, &[everything, "other"])?;
+        scene.client.cli(&["peers", "remove", "other"], "")?;
+    }
     works(&mut scene)
 }

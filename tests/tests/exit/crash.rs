@@ -54,20 +54,60 @@ fn matrix(
             return Ok(step);
         }
         daemon.set_program("cryprqd");
-        match by {
-            Undone::ByTheNextStart => {
-                daemon.start()?;
-                ensure!(daemon.stop()?.success());
-                ensure_same(&format!("step {step}, the next start and stop"), before, &state(host)?)?;
-            }
-            // Once more does no harm.
-            Undone::ByCleanup => {
-                for _ in 0..2 {
-                    daemon.cleanup()?;
-                    ensure_same(&format!("step {step}, --cleanup"), before, &state(host)?)?;
-                }
-            }
+        undo(daemon, host, before, by, step)?;
+    }
+    anyhow::bail!("no end after {MANY} steps")
+}
+
+/// What was left after a step is undone.
+fn undo(daemon: &mut Daemon, host: &Host, before: &[String], by: Undone, step: usize) -> Result<()> {
+    match by {
+        Undone::ByTheNextStart => {
+            daemon.start()?;
+            ensure!(daemon.stop()?.success());
+            ensure_same(&format!("step {step}, the next start and stop"), before, &state(host)?)
         }
+        // Once more does no harm.
+        Undone::ByCleanup => (0..2).try_for_each(|_| {
+            daemon.cleanup()?;
+            ensure_same(&format!("step {step}, --cleanup"), before, &state(host)?)
+        }),
+    }
+}
+
+/// Kills a client that runs and is connected at every other step of `up --exit` and then `down`.
+fn live(by: Undone) -> Result<()> {
+    let Some(mut scene) = Scene::new()? else { return Ok(()) };
+    let before = state(&scene.host_client)?;
+    scene.gateway.start()?;
+    let first = if by == Undone::ByCleanup { 1 } else { 2 };
+    let mut killed = 0;
+    for step in (first..MANY).step_by(2) {
+        // A choice that was kept would be followed at the start, whose steps are those of the other tests.
+        let _ = std::fs::remove_file(scene.client.state().join("wishes.toml"));
+        scene.client.set_program("cryprqd-lab");
+        scene.client.set_env("CRYPRQD_LAB", format!("dies:{step}"));
+        let _ = scene.client.start();
+        let connected = |daemon: &Daemon| daemon.peer().is_ok_and(|peer| peer["state"] == "connected");
+        let mut ready = false;
+        until("it is connected or dead", || {
+            ready = connected(&scene.client);
+            ready || !scene.client.is_running()
+        })?;
+        let asked = [r#"{"v":1,"cmd":"up","exit":"gateway"}"#, r#"{"v":1,"cmd":"down"}"#];
+        // One that dies does not answer.
+        let outlived = ready && asked.iter().all(|line| scene.client.request(line).is_ok());
+        if outlived {
+            scene.client.signal(Signal::SIGKILL)?;
+        }
+        scene.client.wait()?;
+        scene.client.set_program("cryprqd");
+        undo(&mut scene.client, &scene.host_client, &before, by, step)?;
+        if outlived {
+            ensure!(killed > 20, "only {killed} steps");
+            return Ok(());
+        }
+        killed += usize::from(ready);
     }
     anyhow::bail!("no end after {MANY} steps")
 }
@@ -111,4 +151,15 @@ fn attack_16_a_gateway_that_is_killed_at_every_other_step_is_put_right_by_cleanu
 #[test]
 fn attack_16_a_gateway_that_is_killed_at_the_steps_between_is_put_right_by_the_next_start() -> Result<()> {
     gateway(Undone::ByTheNextStart)
+}
+
+#[test]
+fn attack_16_a_client_that_runs_and_is_killed_at_every_other_step_of_up_and_down_is_put_right_by_cleanup() -> Result<()>
+{
+    live(Undone::ByCleanup)
+}
+
+#[test]
+fn attack_16_a_client_that_runs_and_is_killed_at_the_steps_between_is_put_right_by_the_next_start() -> Result<()> {
+    live(Undone::ByTheNextStart)
 }

@@ -2,6 +2,9 @@
 
 mod bad_input;
 mod crash;
+mod names;
+mod outer;
+mod resolver;
 mod scene;
 mod traffic;
 mod undone;

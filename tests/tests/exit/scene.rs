@@ -1,4 +1,4 @@
-//! Three hosts on one network: a client, a gateway, and one that plays the internet and is the router of both.
+//! Three hosts: a client, a gateway, and between them one that plays the internet and is the router of both.
 
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
@@ -6,17 +6,28 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use cryprq_tests::extension::{Extension, Way};
-use cryprq_tests::lab::{Daemon, Host, Identity, Mirror, Peering, Process, programs, switch, until};
+use cryprq_tests::lab::{
+    Beyond, Daemon, Host, Identity, Mirror, Peering, Process, join_beyond, programs, switch, until,
+};
 use cryprq_tests::swift::program;
 
 /// Addresses of the internet that are on no link.
 pub(super) const FAR: [&str; 2] = ["198.51.100.1", "2001:db8:99::1"];
-/// Where the gateway is on the outer network.
-pub(super) const GATEWAY: [&str; 2] = ["192.0.2.2", "2001:db8::2"];
-const QUIC: &str = "/ip4/192.0.2.2/udp/41820/quic-v1";
-pub(super) const TCP: &str = "/ip4/192.0.2.2/tcp/41820";
+/// Where the gateway is: no route of the client's but a default route leads there.
+pub(super) const GATEWAY: [&str; 2] = ["203.0.113.2", "2001:db8:1::2"];
+/// The client's own addresses on the outer network.
+pub(super) const CLIENT: [&str; 2] = ["192.0.2.1", "2001:db8::1"];
+/// Where it is if it is the client's neighbour.
+const NEIGHBOUR: [&str; 2] = ["192.0.2.2", "2001:db8::2"];
+/// The gateway by each outer family and transport.
+pub(super) const QUIC: [&str; 2] = ["/ip4/203.0.113.2/udp/41820/quic-v1", "/ip6/2001:db8:1::2/udp/41820/quic-v1"];
+pub(super) const TCP: [&str; 2] = ["/ip4/203.0.113.2/tcp/41820", "/ip6/2001:db8:1::2/tcp/41820"];
+/// The second gateway, where there is one.
+pub(super) const SECOND: [&str; 2] = ["203.0.113.66", "2001:db8:2::2"];
+const SECOND_QUIC: &str = "/ip4/203.0.113.66/udp/41820/quic-v1";
+const NEIGHBOUR_QUIC: &str = "/ip4/192.0.2.2/udp/41820/quic-v1";
 pub(super) const PORT: u16 = 8080;
-/// The neighbour of both.
+/// The client's neighbour.
 pub(super) const LAN: &str = "192.0.2.3";
 /// A name that only the gateway's resolver knows.
 pub(super) const NAME: &str = "far.example";
@@ -30,9 +41,11 @@ pub(super) struct Scene {
     pub(super) host_client: Host,
     pub(super) host_gateway: Host,
     pub(super) internet: Host,
-    way: Way,
+    /// Where the gateway is.
+    pub(super) at: [&'static str; 2],
+    pub(super) way: Way,
     /// Who plays the extension's part, once both daemons run.
-    extension: Option<Extension>,
+    pub(super) extension: Option<Extension>,
     _mirrors: Vec<Mirror>,
     _resolver: Process,
     _switch: Host,
@@ -46,10 +59,20 @@ impl Scene {
     }
 
     pub(super) fn by(way: Way) -> Result<Option<Self>> {
-        Self::dialling(way, &[QUIC])
+        Self::dialling(way, &[QUIC[0]])
     }
 
+    /// The client dials these addresses of the gateway.
     pub(super) fn dialling(way: Way, addresses: &[&str]) -> Result<Option<Self>> {
+        Self::at(GATEWAY, way, addresses)
+    }
+
+    /// The gateway is the client's neighbour.
+    pub(super) fn on_the_lan() -> Result<Option<Self>> {
+        Self::at(NEIGHBOUR, Way::Interface, &[NEIGHBOUR_QUIC])
+    }
+
+    fn at(at: [&'static str; 2], way: Way, addresses: &[&str]) -> Result<Option<Self>> {
         for program in ["ip", "nft", "dnsmasq", "curl", "iperf3"] {
             if which(program).is_none() {
                 println!("skipped: exit nodes: this machine has no {program}");
@@ -61,10 +84,7 @@ impl Scene {
         }
         let Some(hosts) = hosts()? else { return Ok(None) };
         let [host_client, host_gateway, internet] = &hosts;
-        let switch = switch(&[host_client, host_gateway, internet])?;
-        for host in [host_client, host_gateway] {
-            sh(host, "ip route add default via 192.0.2.3 && ip -6 route add default via 2001:db8::3")?;
-        }
+        let switch = if at == NEIGHBOUR { on_one_switch(&hosts)? } else { beyond_a_router(&hosts)? };
         sh(internet, "ip address add 198.51.100.1/32 dev lo && ip -6 address add 2001:db8:99::1/128 dev lo nodad")?;
         resolv_conf(host_client, DEAD)?;
         resolv_conf(host_gateway, "nameserver 198.51.100.1\n")?;
@@ -94,6 +114,7 @@ impl Scene {
             host_client,
             host_gateway,
             internet,
+            at,
             way,
             extension: None,
             _mirrors: mirrors,
@@ -103,14 +124,37 @@ impl Scene {
         }))
     }
 
+    /// Another gateway that the client may choose, beyond another link of the internet, and its daemon; before the client
+    /// starts.
+    pub(super) fn second_gateway(&self) -> Result<(Host, Daemon)> {
+        let host = host("second")?;
+        join_beyond(&self.internet, &host, Beyond::Second)?;
+        resolv_conf(&host, "nameserver 198.51.100.1\n")?;
+        let (client, own) = (Identity::new(1)?, Identity::new(3)?);
+        let peer = Peering { peer: &client, name: "client", addresses: &[] };
+        let daemon = Daemon::new(&host, self.folder.path().join("second"), &own, &[peer])?;
+        daemon.configure("forward = true\n")?;
+        self.client.configure(&format!(
+            "[[peer]]\nid = \"{}\"\nname = \"second\"\naddresses = [\"{SECOND_QUIC}\"]\nallowed_ips = [\"{}/32\", \"{}/128\"]\n",
+            own.id, own.ipv4, own.ipv6
+        ))?;
+        Ok((host, daemon))
+    }
+
     /// Both daemons run and are connected.
     pub(super) fn connect(&mut self) -> Result<()> {
         self.gateway.start()?;
         self.client.start()?;
+        self.attach()?;
+        self.client.wait_connected()
+    }
+
+    /// An extension attaches to the client's daemon, if it takes one, and its settings are in force.
+    pub(super) fn attach(&mut self) -> Result<()> {
         let told = self.folder.path().join("pump");
         let attached = self.way.attach(&self.host_client, &self.client, told);
         self.extension = attached.with_context(|| self.logs())?;
-        self.client.wait_connected()
+        Ok(())
     }
 
     /// The client's traffic goes through the gateway.
@@ -163,11 +207,35 @@ impl Scene {
     }
 }
 
-/// Three hosts whose `/etc` is their own.
+/// The switch of all three.
+fn on_one_switch([client, gateway, internet]: &[Host; 3]) -> Result<Host> {
+    let switch = switch(&[client, gateway, internet])?;
+    for host in [client, gateway] {
+        sh(host, "ip route add default via 192.0.2.3 && ip -6 route add default via 2001:db8::3")?;
+    }
+    Ok(switch)
+}
+
+/// The switch of the client and the internet, which is the router to the gateway.
+fn beyond_a_router([client, gateway, internet]: &[Host; 3]) -> Result<Host> {
+    // The second number belongs to nobody there.
+    let switch = switch(&[client, &Host::new()?, internet])?;
+    join_beyond(internet, gateway, Beyond::First)?;
+    sh(internet, "echo 1 >/proc/sys/net/ipv4/ip_forward && echo 1 >/proc/sys/net/ipv6/conf/all/forwarding")?;
+    sh(client, "ip route add default via 192.0.2.3 && ip -6 route add default via 2001:db8::3")?;
+    Ok(switch)
+}
+
+fn host(name: &'static str) -> Result<Host> {
+    let host = Host::named(name, &programs()?)?;
+    host.cover("/etc")?;
+    host.empty("/run")?;
+    Ok(host)
+}
+
+/// Three hosts whose `/etc` and `/run` are their own, so that none finds this machine's system bus.
 fn hosts() -> Result<Option<[Host; 3]>> {
-    let programs = programs()?;
-    let make = |name| Host::named(name, &programs).and_then(|host| host.cover("/etc").map(|()| host));
-    match ["client", "gateway", "internet"].into_iter().map(make).collect::<Result<Vec<_>>>() {
+    match ["client", "gateway", "internet"].into_iter().map(host).collect::<Result<Vec<_>>>() {
         Ok(hosts) => Ok(hosts.try_into().ok()),
         Err(error) => {
             println!("skipped: exit nodes: {error:#}");

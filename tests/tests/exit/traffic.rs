@@ -5,15 +5,18 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use cryprq_tests::extension::Way;
-use cryprq_tests::lab::{Capture, Process, until};
+use cryprq_tests::lab::{Capture, Process, SHUTTLED, until};
+use cryprq_tests::swift::PUMPED;
 
-use super::scene::{FAR, GATEWAY, LAN, NAME, PORT, Scene, TCP, ensure_same, run, sh, state};
+use super::scene::{CLIENT, FAR, GATEWAY, LAN, NAME, PORT, QUIC, Scene, TCP, ensure_same, run, sh, state};
 
-/// The client's own address on the outer network.
-const CLIENT: [&str; 2] = ["192.0.2.1", "2001:db8::1"];
+pub(super) fn through(scene: &Scene) -> Result<()> {
+    through_one_at(scene, GATEWAY)
+}
 
-fn through(scene: &Scene) -> Result<()> {
-    for (far, expected) in FAR.into_iter().zip(GATEWAY) {
+/// The internet sees a gateway that is there.
+pub(super) fn through_one_at(scene: &Scene, at: [&str; 2]) -> Result<()> {
+    for (far, expected) in FAR.into_iter().zip(at) {
         let seen = scene.seen(far, if far.contains(':') { "-6" } else { "-4" })?;
         ensure!(seen == expected.parse::<IpAddr>()?, "{far} sees {seen}\n{}", scene.logs());
     }
@@ -22,21 +25,26 @@ fn through(scene: &Scene) -> Result<()> {
 
 #[test]
 fn the_internet_sees_the_gateway_over_both_families_and_names_are_asked_through_the_tunnel() -> Result<()> {
-    the_internet_sees_the_gateway(Way::Interface)
+    the_internet_sees_the_gateway(Way::Interface, QUIC[0])
+}
+
+#[test]
+fn over_ipv6_outside_the_internet_sees_the_gateway_too() -> Result<()> {
+    the_internet_sees_the_gateway(Way::Interface, QUIC[1])
 }
 
 #[test]
 fn through_the_shuttle_the_internet_sees_the_gateway_too() -> Result<()> {
-    the_internet_sees_the_gateway(Way::Shuttle)
+    the_internet_sees_the_gateway(Way::Shuttle, QUIC[0])
 }
 
 #[test]
 fn through_the_swift_pump_the_internet_sees_the_gateway_too() -> Result<()> {
-    the_internet_sees_the_gateway(Way::Swift)
+    the_internet_sees_the_gateway(Way::Swift, QUIC[0])
 }
 
-fn the_internet_sees_the_gateway(way: Way) -> Result<()> {
-    let Some(mut scene) = Scene::by(way)? else { return Ok(()) };
+fn the_internet_sees_the_gateway(way: Way, outer: &str) -> Result<()> {
+    let Some(mut scene) = Scene::dialling(way, &[outer])? else { return Ok(()) };
     scene.connect()?;
     let before = state(&scene.host_client)?;
     for (far, own) in FAR.into_iter().zip(CLIENT) {
@@ -72,12 +80,12 @@ fn bulk(scene: &Scene) -> Result<()> {
     Ok(())
 }
 
-/// Whether an Ethernet frame of the client's outer link is a datagram of the daemons; what else may be there is how a link
+/// Whether an Ethernet frame of the client's outer link is one of the daemons' own; what else may be there is how a link
 /// finds its neighbours.
 ///
 /// # Errors
 /// What must not be there.
-fn is_ours(frame: &[u8]) -> Result<bool> {
+pub(super) fn is_ours(frame: &[u8]) -> Result<bool> {
     let packet = frame.get(14..).unwrap_or_default();
     let (protocol, ports) = match frame.get(12..14) {
         Some([0x08, 0x06]) => return Ok(false),
@@ -87,7 +95,7 @@ fn is_ours(frame: &[u8]) -> Result<bool> {
     };
     let port = |at: usize| ports.get(at..at + 2).map(|port| u16::from_be_bytes([port[0], port[1]]));
     match protocol {
-        17 if port(0) == Some(41820) && port(2) == Some(41820) => Ok(true),
+        17 | 6 if port(0) == Some(41820) && port(2) == Some(41820) => Ok(true),
         // Neighbour discovery and multicast listeners.
         58 | 0 | 2 => Ok(false),
         _ => anyhow::bail!("protocol {protocol} from port {:?} to {:?}", port(0), port(2)),
@@ -110,7 +118,7 @@ fn by_tcp_alone_the_tunnels_own_connection_stays_outside_of_the_swift_pump_too()
 }
 
 fn the_tunnels_own_connection_stays_outside(way: Way) -> Result<()> {
-    let Some(mut scene) = Scene::dialling(way, &[TCP])? else { return Ok(()) };
+    let Some(mut scene) = Scene::dialling(way, &[TCP[0]])? else { return Ok(()) };
     for daemon in [&scene.client, &scene.gateway] {
         daemon.prefix("carrier = \"stream\"\n")?;
     }
@@ -134,7 +142,7 @@ fn the_tunnels_own_connection_stays_outside(way: Way) -> Result<()> {
 /// while it is tried again.
 fn left_out(scene: &Scene, way: Way) -> Result<()> {
     let is_left_out =
-        || sh(&scene.host_client, "ip route show table 25459").is_ok_and(|told| told.contains("throw 192.0.2.2"));
+        || sh(&scene.host_client, "ip route show table 25459").is_ok_and(|told| told.contains("throw 203.0.113.2"));
     if way == Way::Interface { Ok(()) } else { until("the gateway's own address is left out", is_left_out) }
 }
 
@@ -174,11 +182,11 @@ fn nothing_is_forwarded_for_anybody_else() -> Result<()> {
     let Some(mut scene) = Scene::new()? else { return Ok(()) };
     scene.exit()?;
     // The gateway became a router for its client. A neighbour that takes it for one gets nothing.
-    sh(&scene.internet, "ip address add 203.0.113.7/32 dev lo")?;
-    sh(&scene.host_gateway, "ip route add 198.18.0.0/15 via 192.0.2.3")?;
-    sh(&scene.internet, "ip route add 198.18.0.1/32 via 192.0.2.2")?;
-    let capture = Capture::start(&scene.internet)?;
-    let tried = sh(&scene.internet, "curl -sS --interface 203.0.113.7 --max-time 2 http://198.18.0.1/ || echo lost")?;
+    sh(&scene.internet, "ip address add 100.64.0.7/32 dev lo")?;
+    sh(&scene.host_gateway, "ip route add 198.18.0.0/15 via 203.0.113.3")?;
+    sh(&scene.internet, "ip route add 198.18.0.1/32 via 203.0.113.2")?;
+    let capture = Capture::start(&scene.host_gateway)?;
+    let tried = sh(&scene.internet, "curl -sS --interface 100.64.0.7 --max-time 2 http://198.18.0.1/ || echo lost")?;
     ensure!(tried.ends_with("lost\n"), "{tried}");
     let seen = capture.finish()?;
     let to = [198, 18, 0, 1];
@@ -199,38 +207,94 @@ fn mac(scene: &Scene) -> Result<[u8; 6]> {
 
 #[test]
 fn a_family_that_the_exit_does_not_forward_is_refused_and_not_leaked() -> Result<()> {
-    a_family_is_refused(Way::Interface)
+    a_family_is_refused(Way::Interface, &IPV6)
+}
+
+#[test]
+fn ipv4_that_the_exit_does_not_forward_is_refused_and_not_leaked_either() -> Result<()> {
+    a_family_is_refused(Way::Interface, &IPV4)
+}
+
+#[test]
+fn ipv4_that_the_exit_does_not_forward_is_refused_to_the_shuttle_either() -> Result<()> {
+    a_family_is_refused(Way::Shuttle, &IPV4)
 }
 
 #[test]
 fn a_family_that_the_exit_does_not_forward_is_refused_to_the_shuttle_too() -> Result<()> {
-    a_family_is_refused(Way::Shuttle)
+    a_family_is_refused(Way::Shuttle, &IPV6)
 }
 
 #[test]
 fn a_family_that_the_exit_does_not_forward_is_refused_to_the_swift_pump_too() -> Result<()> {
-    a_family_is_refused(Way::Swift)
+    a_family_is_refused(Way::Swift, &IPV6)
 }
 
-fn a_family_is_refused(way: Way) -> Result<()> {
-    let Some(mut scene) = Scene::by(way)? else { return Ok(()) };
-    sh(&scene.host_gateway, "ip -6 route del default")?;
+/// A family that the gateway has no way out for, while the other one carries the tunnel and passes.
+struct Missing {
+    /// Its place among addresses of both families.
+    place: usize,
+    /// What the gateway lacks.
+    without: &'static str,
+    option: &'static str,
+    /// The ICMP message that says "no route" (RFC 792, RFC 4443): protocol, type and code.
+    refusal: [u8; 3],
+}
+
+const IPV4: Missing = Missing { place: 0, without: "ip route del default", option: "-4", refusal: [1, 3, 0] };
+const IPV6: Missing = Missing { place: 1, without: "ip -6 route del default", option: "-6", refusal: [58, 1, 0] };
+
+fn a_family_is_refused(way: Way, missing: &Missing) -> Result<()> {
+    let other = if missing.place == 0 { &IPV6 } else { &IPV4 };
+    let Some(mut scene) = Scene::dialling(way, &[QUIC[other.place]])? else { return Ok(()) };
+    sh(&scene.host_gateway, missing.without)?;
     scene.connect()?;
     scene.client.cli(&["up", "--exit", "gateway"], "")?;
-    until("IPv4 alone goes through", || {
+    until("the other family goes through", || {
         scene.client.ask("status").is_ok_and(|status| {
             let exit = &status["exit"];
-            exit["state"] == "active" && exit["ipv4"] == true && exit["ipv6"] == false
+            let forwarded = [&exit["ipv4"], &exit["ipv6"]];
+            exit["state"] == "active" && *forwarded[missing.place] == false && *forwarded[other.place] == true
         })
     })
     .with_context(|| scene.logs())?;
     scene.wait_in_force()?;
     let capture = Capture::start(&scene.host_client)?;
-    let told = sh(&scene.host_client, &format!("curl -sS -6 --max-time 10 http://[{}]:{PORT}/ 2>&1 || true", FAR[1]))?;
+    let inside = match way {
+        // The kernel refuses it before there is a packet.
+        Way::Interface => None,
+        Way::Shuttle => Some(Capture::start_on(&scene.host_client, SHUTTLED)?),
+        Way::Swift => Some(Capture::start_on(&scene.host_client, PUMPED)?),
+    };
+    let far = if missing.place == 0 { FAR[0].to_owned() } else { format!("[{}]", FAR[1]) };
+    let asked = format!("curl -sS {} --max-time 10 http://{far}:{PORT}/ 2>&1 || true", missing.option);
+    let told = sh(&scene.host_client, &asked)?;
     ensure!(told.contains("Failed to connect") && !told.contains("timed out"), "it is told at once: {told}");
-    ensure!(scene.seen(FAR[0], "-4")? == GATEWAY[0].parse::<IpAddr>()?);
+    ensure!(scene.seen(FAR[other.place], other.option)? == GATEWAY[other.place].parse::<IpAddr>()?);
     for packet in capture.finish()?.packets() {
         is_ours(packet)?;
     }
+    if let Some(inside) = inside {
+        let seen = inside.finish()?;
+        ensure!(seen.packets().any(|packet| is_refusal(packet, missing)), "no ICMP message {:?}", missing.refusal);
+    }
     Ok(())
+}
+
+/// Whether an inner packet says that no route leads to the far end.
+fn is_refusal(packet: &[u8], missing: &Missing) -> bool {
+    let [protocol, kind, code] = missing.refusal;
+    let far: IpAddr = FAR[missing.place].parse().expect("an address");
+    match far {
+        IpAddr::V4(far) => {
+            packet.get(9) == Some(&protocol)
+                && packet.get(12..16) == Some(&far.octets())
+                && packet.get(20..22) == Some(&[kind, code])
+        }
+        IpAddr::V6(far) => {
+            packet.get(6) == Some(&protocol)
+                && packet.get(8..24) == Some(&far.octets())
+                && packet.get(40..42) == Some(&[kind, code])
+        }
+    }
 }

@@ -1,4 +1,5 @@
-//! The packet path takes no memory: everything that a packet needs was there before it came.
+//! The packet path takes no memory: everything that a packet needs was there before it came. And at the door of an extension
+//! a batch takes one system call.
 
 use std::io::{Read, Write};
 use std::ops::Range;
@@ -14,6 +15,7 @@ use cryprq_ipc_proto::limits::MAX_PACKETS;
 use cryprq_ipc_proto::packets::PacketWriter;
 use cryprqd::ipc::extension::{Event, Extensions, door, serve_handed_over};
 use net::plane::Device;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use node::drops::DropCounters;
 use node::epoch::{Cipher, EpochId, EpochState, Limits, Opener, Outgoing, Sealer};
 use node::frame::{FrameBatch, OVERHEAD};
@@ -81,22 +83,27 @@ fn a_packet_that_passes_takes_no_memory() {
 }
 
 /// An extension's end of a socket, and the packet loops' end of it; the runtime holds the conversation.
-fn attached(runtime: &tokio::runtime::Runtime) -> (UnixStream, Device, Extensions) {
-    let (mut extension, socket) = UnixStream::pair().expect("a socket");
+fn attached(runtime: &tokio::runtime::Runtime, kind: SockType) -> (UnixStream, Device, Extensions) {
+    let pair = socketpair(AddressFamily::Unix, kind, None, SockFlag::SOCK_CLOEXEC).expect("a socket");
+    let (mut extension, socket) = (UnixStream::from(pair.0), pair.1);
     let (sockets, handed_over) = tokio::sync::mpsc::channel(1);
     let (door, mut extensions) = door(Arc::default());
     runtime.spawn(serve_handed_over(handed_over, door));
-    sockets.blocking_send(socket.into()).expect("the door is open");
+    sockets.blocking_send(socket).expect("the door is open");
     for frame in [Frame::Hello(Hello::new("test", Role::Extension)), Frame::Ready] {
         let id = u32::from(frame == Frame::Ready);
-        extension.write_all(&frame.write(id).expect("a frame")).expect("the daemon reads");
+        let bytes = frame.write(id).expect("a frame");
+        // Until it is ready the daemon reads header and body one after the other.
+        for part in [&bytes[..HEADER], &bytes[HEADER..]].into_iter().filter(|part| !part.is_empty()) {
+            extension.write_all(part).expect("the daemon reads");
+        }
     }
     // The greeting and the settings.
-    for _ in 0..2 {
-        let mut header = [0; HEADER];
-        extension.read_exact(&mut header).expect("an answer");
-        let mut body = vec![0; Header::read(&header).expect("a frame").length];
-        extension.read_exact(&mut body).expect("its body");
+    let mut answers = Vec::new();
+    while frames(&answers) < 2 {
+        let mut bytes = [0; 4096];
+        let length = extension.read(&mut bytes).expect("an answer");
+        answers.extend_from_slice(&bytes[..length]);
     }
     match runtime.block_on(extensions.events.recv()) {
         Some(Event::Attached(device, _)) => (extension, device, extensions),
@@ -108,7 +115,7 @@ fn attached(runtime: &tokio::runtime::Runtime) -> (UnixStream, Device, Extension
 fn a_packet_that_passes_the_door_of_an_extension_takes_no_memory() {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
-    let (mut extension, Device { mut source, mut sink, .. }, _extensions) = attached(&runtime);
+    let (mut extension, Device { mut source, mut sink, .. }, _extensions) = attached(&runtime, SockType::Stream);
     let mut memory = vec![0; HEADER + MAX_PACKETS];
     let mut writer = PacketWriter::new(&mut memory).expect("there is room");
     let arena: Vec<u8> = (0..BATCH).flat_map(|_| packet(1420)).collect();
@@ -134,6 +141,44 @@ fn a_packet_that_passes_the_door_of_an_extension_takes_no_memory() {
     let taken = measure(|| (0..100).for_each(|_| round()));
     assert_eq!((passed, drops.total()), (101, 0));
     assert_eq!(taken.count_total, 0, "{} allocations", taken.count_total);
+}
+
+/// How many whole frames there are.
+fn frames(mut bytes: &[u8]) -> usize {
+    let mut count = 0;
+    while let Some((header, rest)) = bytes.split_first_chunk::<HEADER>() {
+        let length = Header::read(header).expect("a frame").length;
+        let Some(after) = rest.get(length..) else { break };
+        (bytes, count) = (after, count + 1);
+    }
+    count
+}
+
+/// On a socket that keeps what one call wrote apart from what the next does, and gives a read one of them and throws away
+/// what that did not take.
+#[test]
+fn a_batch_passes_the_door_of_an_extension_by_one_read_and_by_one_write() {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+    let (mut extension, Device { mut source, mut sink, .. }, _extensions) = attached(&runtime, SockType::SeqPacket);
+    let drops = DropCounters::default();
+    for count in [1, BATCH, sink.takes()] {
+        let arena: Vec<u8> = (0..count).flat_map(|_| packet(500)).collect();
+        let ranges: Vec<Range<usize>> = (0..count).map(|at| at * 500..(at + 1) * 500).collect();
+        let mut memory = vec![0; HEADER + MAX_PACKETS];
+        let mut writer = PacketWriter::new(&mut memory).expect("there is room");
+        ranges.iter().for_each(|at| writer.slot(500).expect("it fits").copy_from_slice(&arena[at.clone()]));
+        let frame = writer.finish();
+        for _ in 0..3 {
+            assert_eq!(extension.write(frame).expect("the daemon reads"), frame.len());
+            assert_eq!(source.read_batch().expect("packets came").iter_mut().count(), count, "one read takes all");
+            sink.write_many(&ranges, &arena, &drops);
+            let mut back = vec![0; frame.len() + 1];
+            assert_eq!(extension.read(&mut back).expect("packets"), frame.len(), "one write took all {count}");
+            assert_eq!(back[..frame.len()], *frame);
+        }
+    }
+    assert_eq!(drops.total(), 0);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use cryprq_ipc_proto::error::ErrorCode;
 use cryprq_ipc_proto::extension::TunnelSettings;
 use cryprq_ipc_proto::frame::Frame;
@@ -16,7 +16,7 @@ use cryprq_ipc_proto::hello::{Hello, HelloAck, Role};
 use cryprq_tests::lab::{Host, SHUTTLED, Shuttle, programs};
 use cryprq_tests::shuttle::{Link, NoLink};
 
-use super::{PATIENCE, connected, pair, passes};
+use super::{PATIENCE, connected, pair, passes, passes_after_another};
 
 /// The code of a refusal.
 fn refusal(link: Result<Link, NoLink>) -> Result<ErrorCode> {
@@ -79,13 +79,6 @@ fn attack_08_a_shuttle_of_another_version_is_refused_and_told_who_is_older() -> 
     ensure!(refusal(Link::open_with(&pair.a.tun_socket(), &Hello::new("test", Role::Cli)))? == ErrorCode::Unsupported);
     drop(shuttle);
     passes_after_another(&pair)
-}
-
-/// Another shuttle finds the daemon as good as new.
-fn passes_after_another(pair: &cryprq_tests::lab::Pair) -> Result<()> {
-    let next = Shuttle::start(&pair.host_a, &pair.a, "shuttle2", PATIENCE)?;
-    next.wait_said("settings", 1).with_context(|| pair.a.log())?;
-    passes(pair)
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! A daemon behind the packet socket, with the reference shuttle in the place of the extension, carries what one with an
 //! interface of its own carries, and survives what an extension does.
 
+mod abuse;
 mod attacks;
 mod lives;
 mod traffic;
@@ -39,4 +40,11 @@ fn passes(pair: &Pair) -> Result<()> {
         ping(&pair.host_a, address, LIMIT).with_context(|| format!("A pings {address}:\n{}", pair.a.log()))?;
     }
     Ok(())
+}
+
+/// Another shuttle finds the daemon as good as new.
+fn passes_after_another(pair: &Pair) -> Result<()> {
+    let next = Shuttle::start(&pair.host_a, &pair.a, "shuttle2", PATIENCE)?;
+    next.wait_said("settings", 1).with_context(|| pair.a.log())?;
+    passes(pair)
 }

@@ -40,6 +40,10 @@ impl Supervisor {
         for slot in slots {
             self.feed(slot, Input::CheckPath).await;
             self.feed_paths(slot, PathInput::NetworkChanged).await;
+            if let Some(Path::Datagrams(_)) = self.peers.get(&slot).map(|peer| peer.paths.current()) {
+                // Who only receives sends nothing else that tells the peer where it is now.
+                self.plane.send_empty(slot);
+            }
         }
     }
 

@@ -1,8 +1,9 @@
 //! A download inside the tunnel, and what it downloads.
 
 use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 
@@ -18,6 +19,20 @@ pub struct Transfer {
     server: Server,
     client: JoinHandle<anyhow::Result<Download>>,
     expected: [u8; 32],
+    arrivals: Arc<Mutex<Arrivals>>,
+}
+
+struct Arrivals {
+    last: Instant,
+    bytes: u64,
+    longest_gap: Duration,
+}
+
+impl Arrivals {
+    fn arrived(&mut self, bytes: u64) {
+        self.longest_gap = self.longest_gap.max(self.last.elapsed());
+        (self.last, self.bytes) = (Instant::now(), bytes);
+    }
 }
 
 impl Transfer {
@@ -28,7 +43,26 @@ impl Transfer {
     pub fn start(server: &Host, client: &Host, address: IpAddr, body: Vec<u8>, time: Duration) -> anyhow::Result<Self> {
         let expected = digest(&body);
         let server = Server::start(server, address, body, time)?;
-        Ok(Self { server, client: fetch(client, address, "/file", |_, _| {}), expected })
+        let begun = Arrivals { last: Instant::now(), bytes: 0, longest_gap: Duration::ZERO };
+        let arrivals = Arc::new(Mutex::new(begun));
+        let noted = Arc::clone(&arrivals);
+        let client = fetch(client, address, "/file", move |bytes, _| lock(&noted).arrived(bytes));
+        Ok(Self { server, client, expected, arrivals })
+    }
+
+    /// How many bytes came.
+    pub fn arrived(&self) -> u64 {
+        lock(&self.arrivals).bytes
+    }
+
+    /// Measures gaps from now on.
+    pub fn forget_gaps(&self) {
+        lock(&self.arrivals).longest_gap = Duration::ZERO;
+    }
+
+    /// The longest time in which nothing came, until something did.
+    pub fn longest_gap(&self) -> Duration {
+        lock(&self.arrivals).longest_gap
     }
 
     /// Whether it is over.
@@ -46,4 +80,8 @@ impl Transfer {
         ensure!(self.server.finish()? == "/file");
         Ok(())
     }
+}
+
+fn lock(arrivals: &Mutex<Arrivals>) -> std::sync::MutexGuard<'_, Arrivals> {
+    arrivals.lock().unwrap_or_else(PoisonError::into_inner)
 }

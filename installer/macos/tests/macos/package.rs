@@ -1,6 +1,7 @@
 //! The package, read back by bsdtar, cpio, apple-bom and Python.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -87,32 +88,23 @@ fn by_cpio(archive: &Path) -> Vec<String> {
     told.lines().map(|line| line.split_whitespace().last().expect("a name").to_owned()).collect()
 }
 
-#[test]
-fn every_file_has_its_place_owner_mode_and_checksum_for_each_reader() {
-    if !readers() {
-        return;
-    }
-    let fixture = Fixture::new();
-    let (_, parts) = fixture.package("1.2.3");
-    let component = parts.join("daemon.pkg");
+/// What all readers say alike of a payload, which is unpacked into `root`: each path with mode, owner, group and length.
+fn read_back(component: &Path, root: &Path) -> Seen {
     let seen = by_bsdtar(&component.join("Payload"));
-    let modes: BTreeMap<String, u32> = seen.iter().map(|(path, (mode, ..))| (path.clone(), *mode)).collect();
-    assert_eq!(modes, places());
     assert!(seen.values().all(|(_, owner, group, _)| (*owner, *group) == (0, 0)), "{seen:?}");
     let mut listed: Vec<String> =
         by_cpio(&component.join("Payload")).iter().map(|path| format!("./{}", path.trim_start_matches("./"))).collect();
     listed.retain(|path| path != "./.");
     listed.sort();
-    assert_eq!(listed, places().into_keys().filter(|path| path != ".").collect::<Vec<_>>());
+    assert_eq!(listed, seen.keys().filter(|path| *path != ".").cloned().collect::<Vec<_>>());
 
-    let root = fixture.path("root");
-    fs::create_dir(&root).unwrap();
+    fs::create_dir(root).expect("it is there");
     let unpacked = Command::new("sh")
         .args(["-c", "cd \"$0\" && gzip -dc \"$1\" | cpio -idm --quiet"])
-        .args([&root, &component.join("Payload")])
+        .args([root, &component.join("Payload")])
         .status();
-    assert!(unpacked.unwrap().success());
-    let bill = fs::read(component.join("Bom")).unwrap();
+    assert!(unpacked.expect("it is there").success());
+    let bill = fs::read(component.join("Bom")).expect("it is there");
     let bill = ParsedBom::parse(&bill).expect("a bill of materials");
     let paths = bill.paths().expect("its paths");
     assert_eq!(paths.len(), seen.len());
@@ -120,7 +112,6 @@ fn every_file_has_its_place_owner_mode_and_checksum_for_each_reader() {
         let (mode, owner, group, length) = seen[path.path()];
         assert_eq!(u32::from(path.file_mode()), mode, "{}", path.path());
         assert_eq!((path.user_id(), path.group_id()), (owner, group), "{}", path.path());
-        assert_eq!(path.modified_time().timestamp(), i64::from(DATE), "{}", path.path());
         if matches!(path.path_type(), BomPathType::File) {
             assert_eq!(path.size() as u64, length, "{}", path.path());
             let told = printed(Command::new("cksum").arg(root.join(path.path())));
@@ -128,9 +119,34 @@ fn every_file_has_its_place_owner_mode_and_checksum_for_each_reader() {
             assert_eq!(path.crc32(), sum, "{}", path.path());
         }
     }
-    assert_eq!(bill.bom_info().unwrap().number_of_paths as usize, seen.len() + 1);
-    for empty in [bill.hl_index().unwrap(), bill.size64().unwrap(), bill.vindex().unwrap()] {
+    assert_eq!(bill.bom_info().expect("it is there").number_of_paths as usize, seen.len() + 1);
+    for empty in [
+        bill.hl_index().expect("it is there"),
+        bill.size64().expect("it is there"),
+        bill.vindex().expect("it is there"),
+    ] {
         assert!(empty.is_empty());
+    }
+    seen
+}
+
+fn modes(seen: &Seen) -> BTreeMap<String, u32> {
+    seen.iter().map(|(path, (mode, ..))| (path.clone(), *mode)).collect()
+}
+
+#[test]
+fn every_file_has_its_place_owner_mode_and_checksum_for_each_reader() {
+    if !readers() {
+        return;
+    }
+    let fixture = Fixture::new();
+    let (_, parts) = fixture.package("1.2.3");
+    let (component, root) = (parts.join("daemon.pkg"), fixture.path("root"));
+    let seen = read_back(&component, &root);
+    assert_eq!(modes(&seen), places());
+    let bill = fs::read(component.join("Bom")).unwrap();
+    for path in ParsedBom::parse(&bill).expect("a bill of materials").paths().expect("its paths") {
+        assert_eq!(path.modified_time().timestamp(), i64::from(DATE), "{}", path.path());
     }
 
     let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
@@ -148,6 +164,66 @@ fn every_file_has_its_place_owner_mode_and_checksum_for_each_reader() {
     assert_eq!(fs::read_to_string(root.join("private/etc/paths.d/dev.cryprq")).unwrap(), "/opt/cryprq/bin\n");
 }
 
+/// The package that installer/macos/build has made of programs that were linked for a Mac.
+#[test]
+#[ignore = "reads the package at $CRYPRQ_PACKAGE, which installer/macos/build makes and then calls this"]
+fn a_package_of_real_programs_reads_back_with_its_signatures() {
+    let package = std::env::var_os("CRYPRQ_PACKAGE").expect("CRYPRQ_PACKAGE is the path of a package");
+    assert!(readers(), "a reader is missing");
+    let folder = tempfile::tempdir().unwrap();
+    let (parts, root) = (folder.path().join("parts"), folder.path().join("root"));
+    fs::create_dir(&parts).unwrap();
+    printed(Command::new("bsdtar").arg("-xf").arg(&package).arg("-C").arg(&parts));
+    let seen = modes(&read_back(&parts.join("daemon.pkg"), &root));
+    for (path, mode) in places() {
+        assert_eq!(seen.get(&path), Some(&mode), "{path}");
+    }
+    // And nothing else but pages, licences and the bill of materials.
+    for path in seen.keys().filter(|path| !places().contains_key(*path)) {
+        let more = ["./opt/cryprq/share/man/man1/", "./opt/cryprq/share/doc/"];
+        assert!(more.iter().any(|folder| path.starts_with(folder)), "{path}");
+    }
+    let told = signatures(&package);
+    for (path, identifier) in [(launchd::PROGRAM, apple::DAEMON_LABEL), (launchd::CLI, "dev.cryprq.cli")] {
+        for processor in ["arm64", "x86_64"] {
+            let line = format!("{path} {processor}: {identifier}, adhoc runtime, ");
+            assert!(told.lines().any(|told| told.starts_with(&line)), "{line} in {told}");
+        }
+    }
+    assert!(!told.contains("signature "), "{told}");
+
+    // The signed one has two signatures over its table, and everything else of the first.
+    let signed = std::env::var_os("CRYPRQ_SIGNED_PACKAGE").expect("CRYPRQ_SIGNED_PACKAGE is the path of a package");
+    let told_signed = signatures(&signed);
+    for signature in ["signature RSA", "x-signature CMS"] {
+        let says = |line: &str| line.contains(&format!(": {signature} by CN=CrypRQ")) && line.ends_with(" verifies");
+        assert!(told_signed.lines().any(says), "{signature} in {told_signed}");
+    }
+    assert!(told_signed.ends_with(&told), "{told_signed}");
+    let parts_signed = folder.path().join("signed");
+    fs::create_dir(&parts_signed).unwrap();
+    printed(Command::new("bsdtar").arg("-xf").arg(&signed).arg("-C").arg(&parts_signed));
+    printed(Command::new("diff").arg("-r").arg(&parts).arg(&parts_signed));
+
+    // A changed byte is found: of the table, of its signature, of a program.
+    let whole = fs::read(&signed).unwrap();
+    let heap = 28 + usize::try_from(u64::from_be_bytes(whole[8..16].try_into().unwrap())).unwrap();
+    for at in [40, heap + 24, whole.len() / 2] {
+        let mut damaged = whole.clone();
+        damaged[at] ^= 1;
+        let path = folder.path().join("damaged.pkg");
+        fs::write(&path, damaged).unwrap();
+        assert!(!run(Command::new(SIGNATURES).arg(&path)).status.success(), "byte {at}");
+    }
+}
+
+const SIGNATURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/signatures");
+
+/// What our reader says of the signatures of a package.
+fn signatures(package: &OsStr) -> String {
+    printed(Command::new(SIGNATURES).arg(package))
+}
+
 #[test]
 fn the_scripts_are_the_repositorys_and_may_be_run() {
     if !readers() {
@@ -156,11 +232,11 @@ fn the_scripts_are_the_repositorys_and_may_be_run() {
     let fixture = Fixture::new();
     let (_, parts) = fixture.package("1.2.3");
     let archive = parts.join("daemon.pkg/Scripts");
-    let modes: Vec<_> = by_bsdtar(&archive).into_iter().map(|(path, (mode, ..))| (path, mode)).collect();
+    let seen: Vec<_> = modes(&by_bsdtar(&archive)).into_iter().collect();
     let expected =
         [(".", 0o040_755), ("./common.sh", 0o100_644), ("./postinstall", 0o100_755), ("./preinstall", 0o100_755)];
     let expected = expected.into_iter().chain([("./version", 0o100_644)]);
-    assert_eq!(modes, expected.map(|(path, mode)| (path.to_owned(), mode)).collect::<Vec<_>>());
+    assert_eq!(seen, expected.map(|(path, mode)| (path.to_owned(), mode)).collect::<Vec<_>>());
     for name in ["common.sh", "preinstall", "postinstall"] {
         let packed = printed(Command::new("bsdtar").arg("-xOf").arg(&archive).arg(format!("./{name}")));
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts").join(name);

@@ -192,6 +192,11 @@ fn the_outer_link_shows_only_quic_and_frames() -> Result<()> {
         let capture = Capture::start(&pair.host_a)?;
         Transfer::start(&pair.host_b, &pair.host_a, pair.id_b.ipv4.into(), pattern(300_000), Duration::ZERO)?
             .finish()?;
+        // Handshakes go by QUIC.
+        let rotations = || pair.a.peer().ok()?["rotations"].as_u64();
+        let before = rotations();
+        pair.a.ask("rotate")?;
+        until_within("the keys rotate", FALL_BACK, || rotations() > before).with_context(|| logs(&pair))?;
         let seen = capture.finish()?;
         let (mut frames, mut quic) = (0, 0);
         for packet in seen.packets() {

@@ -70,11 +70,12 @@ fn the_internet_sees_the_gateway(way: Way, outer: &str) -> Result<()> {
 
 /// A bulk flow each way.
 fn bulk(scene: &Scene) -> Result<()> {
-    let mut server = Command::new("iperf3");
-    server.args(["-s", "-p", "5201"]).stdout(Stdio::null()).stderr(Stdio::null());
-    let _server = Process::start(&scene.internet, server)?;
-    until("iperf3 listens", || sh(&scene.internet, "ss -Hltn sport = :5201").is_ok_and(|told| !told.is_empty()))?;
     for way in [&["-c", FAR[0], "-n", "3M"][..], &["-c", FAR[1], "-n", "3M", "-R"]] {
+        // One for each: a server that has just served one listens anew.
+        let mut server = Command::new("iperf3");
+        server.args(["-s", "-1", "-p", "5201"]).stdout(Stdio::null()).stderr(Stdio::null());
+        let _server = Process::start(&scene.internet, server)?;
+        until("iperf3 listens", || sh(&scene.internet, "ss -Hltn sport = :5201").is_ok_and(|told| !told.is_empty()))?;
         run(&scene.host_client, "iperf3", way).with_context(|| scene.logs())?;
     }
     Ok(())

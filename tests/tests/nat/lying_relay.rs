@@ -284,9 +284,10 @@ fn a_flood_of_forged_circuits_leaves_the_honest_one_alone() -> Result<()> {
 
 #[test]
 fn bytes_that_are_changed_doubled_left_out_or_cut_off_end_a_circuit_and_reach_nobody() -> Result<()> {
-    let Some(mut scene) = Deceived::new()? else { return Ok(()) };
-    scene.connect()?;
     for tamper in [Tamper::Flip, Tamper::Double, Tamper::Lose, Tamper::End] {
+        // A new one each time: after each circuit that did not last the pause before the next grows.
+        let Some(mut scene) = Deceived::new()? else { return Ok(()) };
+        scene.connect()?;
         scene.transfer()?;
         let (down, forged) = (scene.a.logged("connection down"), scene.a.peer_named("b")?["drops"].take());
         let circuits = scene.liar.asked().circuits;

@@ -5,7 +5,7 @@ use node::epoch::Cipher;
 
 use super::cryprqd::Cryprqd;
 use super::{Available, Contender, End, Role, Running};
-use crate::lab::{Daemon, Identity, Peering, until};
+use crate::lab::{Daemon, Identity, Peering, WIRE, until};
 use crate::rig::site::{Side, Site};
 
 /// Where the relay listens on B's host, beside B.
@@ -31,12 +31,12 @@ impl Contender for Relayed {
     fn start(&self, site: &Site) -> anyhow::Result<Running> {
         let (relay_id, ids) = (Identity::new(3)?, [Identity::new(1)?, Identity::new(2)?]);
         for side in Side::BOTH {
-            let other = side.other().outer();
-            // The relay answers A from B's address, by a port of its own.
+            // Of either family, so that no hole can be punched.
             let rules = format!(
-                "add table ip rig; add chain ip rig in {{ type filter hook input priority 0; }}; \
-                 add rule ip rig in ip saddr {other} udp sport 41820 udp dport 41820 drop; \
-                 add rule ip rig in ip saddr {other} tcp dport 41820 drop"
+                "add table inet rig; add chain inet rig in {{ type filter hook input priority 0; }}; \
+                 add rule inet rig in iifname != {WIRE} accept; \
+                 add rule inet rig in th dport {PORT} accept; add rule inet rig in th sport {PORT} accept; \
+                 add rule inet rig in meta l4proto {{ tcp, udp }} drop"
             );
             site.host(side).firewall(&rules)?.context("there is no nft: apt-get install nftables")?;
         }

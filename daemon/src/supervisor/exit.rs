@@ -169,6 +169,16 @@ impl Supervisor {
         result
     }
 
+    /// Undoes what was done for an exit or as one.
+    pub(super) async fn restore(&mut self) {
+        for result in [self.release_exit().await, self.close_gateway().await] {
+            if let Err(error) = result {
+                tracing::warn!(%error, "not everything could be undone: the next start, or cryprqd --cleanup, does the rest");
+            }
+        }
+        self.wait_until_taken_back().await;
+    }
+
     /// Brings everything in line with what the exit says now, if something happened.
     pub(super) async fn follow_exit_if_stale(&mut self) {
         if !std::mem::take(&mut self.exit.stale) || self.exit.chosen.is_none() {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use cryprq_ipc_proto::extension::{StopReason, TunnelSettings};
 use net::address::{ip_of, is_quic};
@@ -14,6 +15,9 @@ use super::peer::prefixes;
 use super::settings::{Scene, tunnel_settings};
 use super::{GOODBYE, Supervisor};
 use crate::ipc::extension::{Event, Extensions, absent};
+
+/// How long an extension's system may take to undo what it did for an exit, when the daemon ends.
+const TAKEN_BACK: Duration = Duration::from_secs(2);
 
 impl Supervisor {
     /// Tells an extension, now or when it comes, what its interface shall be like; what belongs to some peers is left out.
@@ -82,6 +86,19 @@ impl Supervisor {
     pub(super) fn miss_extension(&mut self) {
         let text = "no extension is attached: no packet passes".to_owned();
         self.health.note(Fault::ExtensionAbsent, "", text, "switch the VPN on in the menu bar or in System Settings");
+    }
+
+    /// Waits until the extension's system leads no traffic to an exit any more: it was told so, and says when it is done.
+    pub(super) async fn wait_until_taken_back(&mut self) {
+        let taken_back = async {
+            while self.extension_leads_all() {
+                let event = next(&mut self.extensions).await;
+                self.on_extension(event);
+            }
+        };
+        if timeout(TAKEN_BACK, taken_back).await.is_err() {
+            tracing::warn!("the extension does not say that traffic is led elsewhere again");
+        }
     }
 
     /// Ends the extension too.

@@ -454,15 +454,6 @@ impl Supervisor {
         }
     }
 
-    /// Undoes what was done for an exit or as one.
-    async fn restore(&mut self) {
-        for result in [self.release_exit().await, self.close_gateway().await] {
-            if let Err(error) = result {
-                tracing::warn!(%error, "not everything could be undone: the next start, or cryprqd --cleanup, does the rest");
-            }
-        }
-    }
-
     async fn stop(mut self, ending: Ending) {
         let _ = self.save_addresses();
         if ending == Ending::ForGood {

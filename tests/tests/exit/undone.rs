@@ -1,8 +1,10 @@
 //! The host is as it was when there is no exit any more, whatever ended it.
 
 use anyhow::{Context, Result, ensure};
+use cryprq_ipc_proto::frame::Frame;
 use cryprq_tests::extension::{Extension, Way};
 use cryprq_tests::lab::until;
+use cryprq_tests::shuttle::Link;
 use nix::sys::signal::Signal;
 
 use super::scene::{FAR, SECOND, Scene, ensure_same, sh, state};
@@ -90,7 +92,7 @@ fn another_exit_takes_the_place_of_the_first_and_down_leaves_the_host_as_it_was(
     Ok(())
 }
 
-/// What the extension's system did stays while no daemon says otherwise, and nothing of it is the daemon's to undo.
+/// What the extension's system did stays while no daemon says otherwise; a daemon that is stopped says so in time.
 #[test]
 fn attack_16_over_the_shuttle_the_host_is_as_it_was_whatever_ended_the_daemon() -> Result<()> {
     whatever_ended_the_daemon(Way::Shuttle)
@@ -110,8 +112,9 @@ fn whatever_ended_the_daemon(way: Way) -> Result<()> {
         through(&scene)?;
         let led = state(&scene.host_client)?;
         if remedy == "SIGTERM" {
-            // It takes its settings back if there is time for that.
             ensure!(scene.client.stop()?.success());
+            scene.wait_in_force()?;
+            ensure_same(remedy, &before, &state(&scene.host_client)?)?;
         } else {
             scene.client.kill()?;
             if remedy.ends_with("--cleanup") {
@@ -126,6 +129,45 @@ fn whatever_ended_the_daemon(way: Way) -> Result<()> {
         through(&scene).context(remedy)?;
         scene.down()?;
         ensure_same(remedy, &before, &state(&scene.host_client)?)?;
+    }
+    Ok(())
+}
+
+/// Reads until settings come that lead all traffic into the tunnel, or do not any more; those on the way are put in force.
+fn settings(played: &mut Link, lead_all: bool) -> Result<u32> {
+    loop {
+        let (header, body) = played.frame().map_err(|error| anyhow::anyhow!("{error:?}"))?;
+        let Frame::TunnelSettings(settings) = Frame::read(&header, &played.incoming.memory()[body])? else { continue };
+        if settings.included.iter().any(|net| net.length() == 0) == lead_all {
+            return Ok(header.id);
+        }
+        played.send(header.id, &Frame::Ready)?;
+    }
+}
+
+#[test]
+fn attack_16_a_daemon_that_is_stopped_waits_for_its_extension_to_undo_what_it_did_but_not_for_long() -> Result<()> {
+    for answers in [true, false] {
+        let Some(mut scene) = Scene::by(Way::Shuttle)? else { return Ok(()) };
+        scene.gateway.start()?;
+        scene.client.start()?;
+        let opened = Link::open(&scene.client.tun_socket());
+        let mut played = opened.map_err(|error| anyhow::anyhow!("{error:?}"))?;
+        let first = settings(&mut played, false)?;
+        played.send(first, &Frame::Ready)?;
+        scene.client.wait_connected()?;
+        scene.client.cli(&["up", "--exit", "gateway"], "")?;
+        let number = settings(&mut played, true)?;
+        played.send(number, &Frame::Ready)?;
+        scene.wait_active()?;
+        scene.client.signal(Signal::SIGTERM)?;
+        let number = settings(&mut played, false)?;
+        if answers {
+            played.send(number, &Frame::Ready)?;
+        }
+        ensure!(scene.client.wait()?.success());
+        let complaints = scene.client.logged("does not say that traffic is led elsewhere again");
+        ensure!(complaints == usize::from(!answers), "{complaints} complaints:\n{}", scene.client.log());
     }
     Ok(())
 }

@@ -33,11 +33,9 @@ const fn name(way: Way) -> &'static str {
 
 /// A pair whose tunnel stands.
 struct Site {
-    way: Way,
     pair: Pair,
     /// The processes that packets pass.
     pids: Vec<u32>,
-    _extension: Option<Extension>,
     _server: Process,
 }
 
@@ -59,20 +57,19 @@ struct Told {
 
 impl Site {
     fn new(way: Way) -> Result<Option<Self>> {
-        let Some(mut pair) = Pair::of_peers("the bench of the extension's path", &[ADDRESS], &[])? else {
+        let Some(pair) = Pair::of_peers("the bench of the extension's path", &[ADDRESS], &[])? else {
             return Ok(None);
         };
+        let mut pair = pair.by(way)?;
         for daemon in [&pair.a, &pair.b] {
             daemon.configure("[linux]\ntun_offload = false\n")?;
         }
-        way.configure(&pair.a)?;
         pair.connect()?;
-        let extension = way.attach(&pair.host_a, &pair.a, pair.folder.path().join("pump"))?;
         let mut pids = vec![pair.a.pid().context("A runs")?, pair.b.pid().context("B runs")?];
-        pids.extend(extension.as_ref().map(Extension::pid));
+        pids.extend(pair.extension.as_ref().map(Extension::pid));
         let server = iperf3_server(&pair.host_b, &pair.id_b.ipv4.to_string()).context("iperf3 is needed")?;
         echo(&pair.host_b, SocketAddr::from((pair.id_b.ipv4, ECHO_PORT)))?;
-        Ok(Some(Self { way, pair, pids, _extension: extension, _server: server }))
+        Ok(Some(Self { pair, pids, _server: server }))
     }
 
     fn used(&self) -> Result<Duration> {
@@ -160,17 +157,17 @@ fn main() -> Result<()> {
         let trip = median(told.trips.clone()) / 1e3;
         println!(
             "{:<22} {up:>8.2} {down:>8.2}        {cost_up:>8.2} {cost_down:>8.2}      {trip:>8.0}",
-            name(site.way)
+            name(site.pair.way)
         );
     }
     let native = &told[0];
     for (site, told) in sites.iter().zip(&told).skip(1) {
-        let name = name(site.way);
-        let least = if site.way == Way::Swift { 0.5 } else { 0.7 };
+        let name = name(site.pair.way);
+        let least = if site.pair.way == Way::Swift { 0.5 } else { 0.7 };
         for (way, of, to) in [("up", &told.up, &native.up), ("down", &told.down, &native.down)] {
             let share = ratio(of, to, |run| run.gigabits);
             report_least(&format!("{name}, {way}: throughput beside the interface's"), share, least, "x");
-            if site.way == Way::Shuttle {
+            if site.pair.way == Way::Shuttle {
                 report(
                     &format!("{name}, {way}: CPU for a byte beside the interface's"),
                     ratio(of, to, |run| run.cost),
@@ -179,7 +176,7 @@ fn main() -> Result<()> {
                 );
             }
         }
-        if site.way == Way::Shuttle {
+        if site.pair.way == Way::Shuttle {
             let hop = (median(told.trips.clone()) - median(native.trips.clone())) / 2.0 / 1e3;
             report(&format!("{name}: more latency one way"), hop, 30.0, "µs");
         }

@@ -6,7 +6,9 @@ use anyhow::Context;
 use nix::sys::signal::Signal;
 
 use crate::lab::{Daemon, Host, SHUTTLED, Shuttle};
-use crate::swift::{Pump, program};
+use crate::swift::{PUMPED, Pump, program};
+
+const PUMP: &str = "swift-pump";
 
 /// How inner packets get to a daemon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +30,20 @@ pub enum Extension {
 }
 
 impl Way {
+    /// Whether it can be gone on this machine; says why where it cannot.
+    pub fn is_there(self) -> bool {
+        self != Self::Swift || program(PUMP).is_some()
+    }
+
+    /// The name of the interface that inner packets pass.
+    pub const fn interface(self) -> &'static str {
+        match self {
+            Self::Interface => "cryprq0",
+            Self::Shuttle => SHUTTLED,
+            Self::Swift => PUMPED,
+        }
+    }
+
     /// Has a daemon take its packets this way, from the next start on.
     ///
     /// # Errors
@@ -50,7 +66,7 @@ impl Way {
                 Some(Extension::Shuttle(shuttle))
             }
             Self::Swift => {
-                let program = program("swift-pump").context("there is no Swift pump")?;
+                let program = program(PUMP).context("there is no Swift pump")?;
                 let pump = Pump::start(&program, host, &daemon.tun_socket(), told)?;
                 pump.wait_in_force()?;
                 Some(Extension::Swift(pump))

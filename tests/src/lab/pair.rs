@@ -1,6 +1,9 @@
 //! Two hosts with a cable between them, each with a daemon.
 
+use anyhow::Context;
+
 use super::{Daemon, Host, Identity, Peering, join};
+use crate::extension::{Extension, Way};
 
 /// Two joined hosts, A and B. Dropped, they are gone with all that their daemons wrote.
 pub struct Pair {
@@ -18,6 +21,10 @@ pub struct Pair {
     pub id_b: Identity,
     /// Holds a folder for each daemon.
     pub folder: tempfile::TempDir,
+    /// How inner packets get to A's daemon.
+    pub way: Way,
+    /// Who plays the extension's part for A, once it is attached.
+    pub extension: Option<Extension>,
 }
 
 impl Pair {
@@ -33,7 +40,8 @@ impl Pair {
         let (id_a, id_b) = (Identity::new(1)?, Identity::new(2)?);
         let a = Daemon::new(&host_a, folder.path().join("a"), &id_a, peers_of_a)?;
         let b = Daemon::new(&host_b, folder.path().join("b"), &id_b, peers_of_b)?;
-        Ok(Some(Self { a, b, host_a, host_b, id_a, id_b, folder }))
+        let way = Way::Interface;
+        Ok(Some(Self { a, b, host_a, host_b, id_a, id_b, folder, way, extension: None }))
     }
 
     /// Daemons that are each other's peers, `a` and `b`, and dial these addresses.
@@ -47,14 +55,35 @@ impl Pair {
         Self::new(whom, &peers_of_a, &peers_of_b)
     }
 
-    /// Starts both daemons, A first, and waits for their tunnel.
+    /// The same, but inner packets get to A's daemon this way; before it is started.
     ///
     /// # Errors
-    /// When a daemon does not start, or there is no tunnel in time.
+    /// When the configuration cannot be written.
+    pub fn by(mut self, way: Way) -> anyhow::Result<Self> {
+        way.configure(&self.a)?;
+        self.way = way;
+        Ok(self)
+    }
+
+    /// Starts both daemons, A first, and waits for their tunnel, and until an extension of A is attached.
+    ///
+    /// # Errors
+    /// When a daemon does not start, or there is no tunnel or no extension in time.
     pub fn connect(&mut self) -> anyhow::Result<()> {
         self.a.start()?;
         self.b.start()?;
+        self.attach()?;
         self.a.wait_connected()?;
         self.b.wait_connected()
+    }
+
+    /// An extension attaches to A's daemon, which runs, if that takes one.
+    ///
+    /// # Errors
+    /// When it does not in time.
+    pub fn attach(&mut self) -> anyhow::Result<()> {
+        let attached = self.way.attach(&self.host_a, &self.a, self.folder.path().join("pump"));
+        self.extension = attached.with_context(|| self.a.log())?;
+        Ok(())
     }
 }

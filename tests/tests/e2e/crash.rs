@@ -5,18 +5,19 @@ use std::os::unix::process::ExitStatusExt;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use cryprq_tests::extension::Way;
 use cryprq_tests::lab::{Daemon, Flow, until_within};
 use nix::sys::signal::Signal;
 use os::journal::{Change, Journal};
 
-use super::{B_QUIC, Pair, Transfer, connected, logs, pair, pattern};
+use super::{B_QUIC, Pair, Transfer, connected_by, logs, pair, pattern};
 
 /// The protocol promises 3 s; a busy machine gets three times as much.
 const BACK: Duration = Duration::from_secs(9);
 
 /// While A downloads from B and numbered packets go both ways, `dies` is killed and started again.
-fn outlives(dies: impl Fn(&mut Pair) -> &mut Daemon) -> Result<()> {
-    let Some(mut pair) = connected(&[B_QUIC])? else { return Ok(()) };
+fn outlives(way: Way, dies: impl Fn(&mut Pair) -> &mut Daemon) -> Result<()> {
+    let Some(mut pair) = connected_by(way, &[B_QUIC])? else { return Ok(()) };
     let (a, b) = (IpAddr::from(pair.id_a.ipv4), IpAddr::from(pair.id_b.ipv6));
     let transfer =
         Transfer::start(&pair.host_b, &pair.host_a, pair.id_b.ipv4.into(), pattern(400_000), Duration::from_secs(6))?;
@@ -41,12 +42,27 @@ fn outlives(dies: impl Fn(&mut Pair) -> &mut Daemon) -> Result<()> {
 
 #[test]
 fn a_connection_outlives_the_death_of_the_daemon_that_dials() -> Result<()> {
-    outlives(|pair| &mut pair.a)
+    outlives(Way::Interface, |pair| &mut pair.a)
+}
+
+#[test]
+fn a_connection_through_the_shuttle_outlives_the_death_of_the_daemon_behind_it() -> Result<()> {
+    outlives(Way::Shuttle, |pair| &mut pair.a)
+}
+
+#[test]
+fn a_connection_through_the_swift_pump_outlives_the_death_of_the_daemon_behind_it() -> Result<()> {
+    outlives(Way::Swift, |pair| &mut pair.a)
 }
 
 #[test]
 fn a_connection_outlives_the_death_of_the_daemon_that_is_dialled() -> Result<()> {
-    outlives(|pair| &mut pair.b)
+    outlives(Way::Interface, |pair| &mut pair.b)
+}
+
+#[test]
+fn a_connection_through_the_shuttle_outlives_the_death_of_the_peers_daemon() -> Result<()> {
+    outlives(Way::Shuttle, |pair| &mut pair.b)
 }
 
 /// What the daemon of A noted in its journal.

@@ -3,16 +3,26 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use cryprq_tests::extension::Way;
 use cryprq_tests::lab::{Daemon, Identity, Peering, join, until, until_within};
 
-use super::{B_QUIC, B_TCP, Transfer, connected, hosts, pair, pattern, under_way};
+use super::{B_QUIC, B_TCP, Transfer, connected, connected_by, hosts, pair_by, pattern, under_way};
 
 /// How often a stranger has to be sent away before the test believes it.
 const REFUSALS: usize = 4;
 
 #[test]
 fn where_udp_is_blocked_tcp_carries_the_tunnel() -> Result<()> {
-    let Some(mut pair) = pair(&[B_QUIC, B_TCP], &[])? else { return Ok(()) };
+    tcp_carries_the_tunnel(Way::Interface)
+}
+
+#[test]
+fn where_udp_is_blocked_tcp_carries_the_tunnel_of_the_shuttle_too() -> Result<()> {
+    tcp_carries_the_tunnel(Way::Shuttle)
+}
+
+fn tcp_carries_the_tunnel(way: Way) -> Result<()> {
+    let Some(mut pair) = pair_by(way, &[B_QUIC, B_TCP])? else { return Ok(()) };
     const RULES: &str = "table ip t { chain c { type filter hook input priority 0; udp dport 41820 drop; }; }";
     if pair.host_b.firewall(RULES)?.is_none() {
         println!("skipped: UDP blocked: this machine has no nft");
@@ -20,6 +30,7 @@ fn where_udp_is_blocked_tcp_carries_the_tunnel() -> Result<()> {
     }
     pair.b.start()?;
     pair.a.start()?;
+    pair.attach()?;
     // The protocol promises 5 s; a busy machine gets three times as much.
     until_within("TCP carries the tunnel", Duration::from_secs(15), || {
         pair.a.peer().is_ok_and(|peer| peer["state"] == "connected")
@@ -31,7 +42,16 @@ fn where_udp_is_blocked_tcp_carries_the_tunnel() -> Result<()> {
 
 #[test]
 fn a_link_that_comes_back_carries_the_same_connection() -> Result<()> {
-    let Some(pair) = connected(&[B_QUIC])? else { return Ok(()) };
+    outlives_the_link(Way::Interface)
+}
+
+#[test]
+fn a_link_that_comes_back_carries_the_same_connection_through_the_shuttle() -> Result<()> {
+    outlives_the_link(Way::Shuttle)
+}
+
+fn outlives_the_link(way: Way) -> Result<()> {
+    let Some(pair) = connected_by(way, &[B_QUIC])? else { return Ok(()) };
     let transfer = under_way(&pair)?;
     pair.host_b.set_wire(false)?;
     until("the silence is seen", || pair.a.peer().is_ok_and(|peer| peer["state"] != "connected"))?;

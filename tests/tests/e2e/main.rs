@@ -1,4 +1,5 @@
-//! Daemons in network namespaces carry real traffic.
+//! Daemons in network namespaces carry real traffic: by an interface of their own, and where the way of a packet matters
+//! behind the shuttle and the Swift pump too.
 
 mod admin;
 mod crash;
@@ -20,6 +21,7 @@ mod traffic;
 use std::time::Duration;
 
 use anyhow::Result;
+use cryprq_tests::extension::Way;
 use cryprq_tests::lab::{Host, Pair, Transfer, pattern, until};
 
 /// Where A, the first host, and B, the second, are reached.
@@ -36,9 +38,22 @@ fn pair(a_dials: &[&str], b_dials: &[&str]) -> Result<Option<Pair>> {
     Pair::of_peers(WHOM, a_dials, b_dials)
 }
 
+/// The same, but A's inner packets go this way.
+fn pair_by(way: Way, a_dials: &[&str]) -> Result<Option<Pair>> {
+    if !way.is_there() {
+        return Ok(None);
+    }
+    pair(a_dials, &[])?.map(|pair| pair.by(way)).transpose()
+}
+
 /// A pair whose tunnel stands.
 fn connected(a_dials: &[&str]) -> Result<Option<Pair>> {
-    let Some(mut pair) = pair(a_dials, &[])? else { return Ok(None) };
+    connected_by(Way::Interface, a_dials)
+}
+
+/// The same, but A's inner packets go this way.
+fn connected_by(way: Way, a_dials: &[&str]) -> Result<Option<Pair>> {
+    let Some(mut pair) = pair_by(way, a_dials)? else { return Ok(None) };
     pair.connect()?;
     Ok(Some(pair))
 }

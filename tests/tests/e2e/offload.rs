@@ -6,10 +6,11 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use cryprq_tests::extension::Way;
 use cryprq_tests::lab::{Host, Pair};
 use os::udp::{Ecn, Offload, ReceiveBatch, Transmit, UdpOptions, UdpSocket};
 
-use super::{B_QUIC, Transfer, pair, pattern};
+use super::{B_QUIC, Transfer, connected_by, pair, pattern};
 
 pub(super) const ALL_OFF: &str = "[linux]\ntun_offload = false\nudp_segmentation = false\nudp_coalescing = false\n";
 pub(super) const OLD: &str = "[linux]\ntun_udp_offload = false\n";
@@ -72,6 +73,23 @@ fn by_the_stream_only() -> Result<()> {
         ensure!(daemon.peer()?["path"]["kind"] == "stream");
     }
     Ok(())
+}
+
+#[test]
+fn behind_the_shuttle() -> Result<()> {
+    behind(Way::Shuttle)
+}
+
+#[test]
+fn behind_the_swift_pump() -> Result<()> {
+    behind(Way::Swift)
+}
+
+/// An extension's interface has nothing that the kernel offers, the other end's has all of it.
+fn behind(way: Way) -> Result<()> {
+    let Some(pair) = connected_by(way, &[B_QUIC])? else { return Ok(()) };
+    super::paths::both_go_by("udp", &pair, LIMIT)?;
+    traffic(&pair)
 }
 
 /// Carries traffic of all kinds between two daemons with these lines in their configurations; A says that it has this.

@@ -5,13 +5,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use cryprq_tests::extension::Way;
 use cryprq_tests::lab::{Capture, Host, Pair, Transfer, pattern};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::offload::{ALL_OFF, LIMIT, OLD};
-use super::{B_QUIC, pair};
+use super::{B_QUIC, pair_by};
 
-const INNER: &str = "cryprq0";
 /// Raw sockets with this protocol take whole packets.
 const WHOLE_PACKETS: i32 = 255;
 /// Nobody's (RFC 3692).
@@ -137,9 +137,9 @@ fn packets_v6(from: Ipv6Addr, to: Ipv6Addr) -> Vec<Vec<u8>> {
     packets
 }
 
-/// Sends whole packets from one host's inner address to the other's; all of them arrive as they are.
-fn arrive(from: &Host, to: &Host, address: IpAddr, packets: Vec<Vec<u8>>) -> Result<()> {
-    let capture = Capture::start_on(to, INNER)?;
+/// Sends whole packets from one host's inner address to the other's; all of them arrive there as they are, this way.
+fn arrive(from: &Host, to: &Host, way: Way, address: IpAddr, packets: Vec<Vec<u8>>) -> Result<()> {
+    let capture = Capture::start_on(to, way.interface())?;
     let sent: BTreeSet<_> = packets.iter().cloned().collect();
     ensure!(sent.len() == packets.len(), "no two are alike");
     from.run(move || -> Result<()> {
@@ -165,8 +165,8 @@ fn flow_keeps_its_marks(pair: &Pair) -> Result<()> {
         host.run(|| std::fs::write("/proc/sys/net/ipv4/tcp_ecn", "1"))?;
     }
     for address in [IpAddr::from(pair.id_b.ipv4), pair.id_b.ipv6.into()] {
-        let [at_a, at_b] = [&pair.host_a, &pair.host_b].map(|host| Capture::start_on(host, INNER));
-        let (at_a, at_b) = (at_a?, at_b?);
+        let at_a = Capture::start_on(&pair.host_a, pair.way.interface())?;
+        let at_b = Capture::start_on(&pair.host_b, Way::Interface.interface())?;
         Transfer::start(&pair.host_b, &pair.host_a, address, pattern(700_000), Duration::ZERO)?.finish()?;
         let [at_a, at_b] =
             [at_a.finish()?, at_b.finish()?].map(|seen| seen.packets().map(Vec::from).collect::<Vec<_>>());
@@ -194,30 +194,40 @@ fn flow_keeps_its_marks(pair: &Pair) -> Result<()> {
     Ok(())
 }
 
-/// Two daemons with these lines in their configurations.
-fn with(lines: &str) -> Result<()> {
-    let Some(mut pair) = pair(&[B_QUIC], &[])? else { return Ok(()) };
+/// Two daemons with these lines in their configurations; A's inner packets go this way.
+fn with(way: Way, lines: &str) -> Result<()> {
+    let Some(mut pair) = pair_by(way, &[B_QUIC])? else { return Ok(()) };
     pair.a.configure(lines)?;
     pair.b.configure(lines)?;
     pair.connect()?;
     super::paths::both_go_by("udp", &pair, LIMIT)?;
     let (a, b) = (&pair.id_a, &pair.id_b);
-    arrive(&pair.host_a, &pair.host_b, b.ipv4.into(), packets_v4(a.ipv4, b.ipv4))?;
-    arrive(&pair.host_b, &pair.host_a, a.ipv6.into(), packets_v6(b.ipv6, a.ipv6))?;
+    arrive(&pair.host_a, &pair.host_b, Way::Interface, b.ipv4.into(), packets_v4(a.ipv4, b.ipv4))?;
+    arrive(&pair.host_b, &pair.host_a, way, a.ipv6.into(), packets_v6(b.ipv6, a.ipv6))?;
     flow_keeps_its_marks(&pair)
 }
 
 #[test]
 fn all_options_arrive_with_every_offload() -> Result<()> {
-    with("")
+    with(Way::Interface, "")
 }
 
 #[test]
 fn all_options_arrive_without_any() -> Result<()> {
-    with(ALL_OFF)
+    with(Way::Interface, ALL_OFF)
 }
 
 #[test]
 fn all_options_arrive_as_on_an_older_kernel() -> Result<()> {
-    with(OLD)
+    with(Way::Interface, OLD)
+}
+
+#[test]
+fn all_options_arrive_behind_the_shuttle() -> Result<()> {
+    with(Way::Shuttle, "")
+}
+
+#[test]
+fn all_options_arrive_behind_the_swift_pump() -> Result<()> {
+    with(Way::Swift, "")
 }

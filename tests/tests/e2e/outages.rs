@@ -4,11 +4,12 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use cryprq_tests::extension::Way;
 use cryprq_tests::lab::{Daemon, Flow, SPARE, WIRE, cpu, join, join_by_spare, until, until_within};
 use ipnet::IpNet;
 
 use super::paths::both_go_by;
-use super::{B_QUIC, Pair, Transfer, connected, logs, pair, pattern, under_way};
+use super::{B_QUIC, Pair, Transfer, connected, connected_by, logs, pair_by, pattern, under_way};
 
 /// B by the second cable.
 const B_BY_SPARE: &str = "/ip4/198.51.100.2/udp/41820/quic-v1";
@@ -35,7 +36,16 @@ fn silence_without_haste(pair: &Pair) -> Result<()> {
 
 #[test]
 fn an_outer_interface_that_is_taken_away_and_put_back_carries_the_same_connection() -> Result<()> {
-    let Some(pair) = connected(&[B_QUIC])? else { return Ok(()) };
+    outlives_the_outer_interface(Way::Interface)
+}
+
+#[test]
+fn an_outer_interface_that_is_put_back_carries_the_same_connection_through_the_shuttle() -> Result<()> {
+    outlives_the_outer_interface(Way::Shuttle)
+}
+
+fn outlives_the_outer_interface(way: Way) -> Result<()> {
+    let Some(pair) = connected_by(way, &[B_QUIC])? else { return Ok(()) };
     let transfer = under_way(&pair)?;
     // The other end of the cable goes with it.
     pair.host_a.network(async |network| Ok(network.remove_link(WIRE).await?))?;
@@ -76,7 +86,16 @@ fn a_route_that_is_missing_for_a_while_costs_packets_alone() -> Result<()> {
 
 #[test]
 fn of_two_networks_the_one_that_is_left_carries_the_same_connection() -> Result<()> {
-    let Some(mut pair) = pair(&[B_QUIC, B_BY_SPARE], &[])? else { return Ok(()) };
+    outlives_a_network(Way::Interface)
+}
+
+#[test]
+fn of_two_networks_the_one_that_is_left_carries_the_same_connection_through_the_shuttle() -> Result<()> {
+    outlives_a_network(Way::Shuttle)
+}
+
+fn outlives_a_network(way: Way) -> Result<()> {
+    let Some(mut pair) = pair_by(way, &[B_QUIC, B_BY_SPARE])? else { return Ok(()) };
     join_by_spare(&pair.host_a, &pair.host_b)?;
     pair.connect()?;
     let (by_wire, by_spare) = ("/ip4/192.0.2.2/udp", "/ip4/198.51.100.2/udp");

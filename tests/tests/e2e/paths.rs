@@ -3,10 +3,11 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use cryprq_tests::extension::Way;
 use cryprq_tests::lab::{Capture, Daemon, Flow, Host, WIRE, until_within};
 use ipnet::IpNet;
 
-use super::{B_QUIC, B_TCP, Pair, Transfer, connected, logs, pattern};
+use super::{B_QUIC, B_TCP, Pair, Transfer, connected_by, logs, pattern};
 
 /// A busy machine gets three times what the protocol promises.
 const FALL_BACK: Duration = Duration::from_secs(15);
@@ -27,8 +28,8 @@ pub(super) fn both_go_by(kind_of_path: &str, pair: &Pair, limit: Duration) -> Re
 }
 
 /// A pair whose frames go by datagrams.
-fn by_datagrams(a_dials: &[&str]) -> Result<Option<Pair>> {
-    let Some(pair) = connected(a_dials)? else { return Ok(None) };
+fn by_datagrams(way: Way, a_dials: &[&str]) -> Result<Option<Pair>> {
+    let Some(pair) = connected_by(way, a_dials)? else { return Ok(None) };
     both_go_by("udp", &pair, RETURN)?;
     Ok(Some(pair))
 }
@@ -36,7 +37,7 @@ fn by_datagrams(a_dials: &[&str]) -> Result<Option<Pair>> {
 #[test]
 fn frames_go_by_datagrams_over_either_family() -> Result<()> {
     for address in [B_QUIC, super::B_QUIC_V6] {
-        let Some(pair) = by_datagrams(&[address])? else { return Ok(()) };
+        let Some(pair) = by_datagrams(Way::Interface, &[address])? else { return Ok(()) };
         let other = pair.a.peer()?["path"]["address"].take();
         ensure!(address.starts_with(other.as_str().context("a path has an address")?), "{other} is not {address}");
         Transfer::start(&pair.host_b, &pair.host_a, pair.id_b.ipv4.into(), pattern(500_000), Duration::ZERO)?
@@ -47,8 +48,8 @@ fn frames_go_by_datagrams_over_either_family() -> Result<()> {
 
 /// Cuts UDP so many times for `time` under a flow, which goes on by the stream and returns to datagrams by itself; gives
 /// how long the first side took to fall back each time, and both. `None` where that cannot be done.
-fn cut(a_dials: &[&str], times: u32, time: Duration) -> Result<Option<[Vec<Duration>; 2]>> {
-    let Some(pair) = by_datagrams(a_dials)? else { return Ok(None) };
+fn cut(way: Way, a_dials: &[&str], times: u32, time: Duration) -> Result<Option<[Vec<Duration>; 2]>> {
+    let Some(pair) = by_datagrams(way, a_dials)? else { return Ok(None) };
     let pieces = pattern(16_000_000);
     let flow = Transfer::start(&pair.host_b, &pair.host_a, pair.id_b.ipv4.into(), pieces, times * (time + RETURN / 2))?;
     let [mut first, mut both] = [const { Vec::new() }; 2];
@@ -89,13 +90,13 @@ fn at_best(times: &[Duration], promised: Duration) -> Result<()> {
 
 #[test]
 fn where_udp_is_cut_for_5_s_and_tcp_has_to_be_dialled_a_flow_is_on_the_stream_within_5_s() -> Result<()> {
-    let Some([_, both]) = cut(&[B_QUIC, B_TCP], 3, Duration::from_secs(5))? else { return Ok(()) };
+    let Some([_, both]) = cut(Way::Interface, &[B_QUIC, B_TCP], 3, Duration::from_secs(5))? else { return Ok(()) };
     at_best(&both, Duration::from_secs(5))
 }
 
 #[test]
 fn where_udp_is_cut_for_5_s_and_tcp_is_connected_a_flow_is_on_the_stream_within_2_and_a_half_s() -> Result<()> {
-    let Some([first, both]) = cut(&[B_TCP], 3, Duration::from_secs(5))? else { return Ok(()) };
+    let Some([first, both]) = cut(Way::Interface, &[B_TCP], 3, Duration::from_secs(5))? else { return Ok(()) };
     at_best(&first, Duration::from_millis(2500))?;
     // Who sends nothing is told by the other's frames, and probes its own way.
     at_best(&both, Duration::from_millis(4000))
@@ -103,13 +104,23 @@ fn where_udp_is_cut_for_5_s_and_tcp_is_connected_a_flow_is_on_the_stream_within_
 
 #[test]
 fn where_udp_is_cut_for_a_minute_the_stream_carries_a_flow_on_until_it_is_back() -> Result<()> {
-    let Some([_, both]) = cut(&[B_QUIC, B_TCP], 1, Duration::from_secs(60))? else { return Ok(()) };
+    let Some([_, both]) = cut(Way::Interface, &[B_QUIC, B_TCP], 1, Duration::from_secs(60))? else { return Ok(()) };
     at_best(&both, FALL_BACK)
 }
 
 #[test]
+fn where_udp_is_cut_the_stream_carries_a_flow_through_the_shuttle_on() -> Result<()> {
+    cut(Way::Shuttle, &[B_TCP], 1, Duration::ZERO).map(drop)
+}
+
+#[test]
+fn where_udp_is_cut_the_stream_carries_a_flow_through_the_swift_pump_on() -> Result<()> {
+    cut(Way::Swift, &[B_TCP], 1, Duration::ZERO).map(drop)
+}
+
+#[test]
 fn a_flow_to_a_host_that_changes_its_address_in_the_middle_stands_still_for_a_second_at_most() -> Result<()> {
-    let Some(pair) = by_datagrams(&[B_QUIC])? else { return Ok(()) };
+    let Some(pair) = by_datagrams(Way::Interface, &[B_QUIC])? else { return Ok(()) };
     let body = pattern(6_000_000);
     let flow = Transfer::start(&pair.host_b, &pair.host_a, pair.id_b.ipv4.into(), body, Duration::from_secs(30))?;
     let mut gaps = Vec::new();
@@ -156,7 +167,21 @@ fn where_quic_does_not_pass_peers_that_tell_each_other_their_candidates_go_by_da
 
 #[test]
 fn a_dialling_host_that_changes_its_address_loses_no_packet() -> Result<()> {
-    let Some(pair) = by_datagrams(&[B_QUIC])? else { return Ok(()) };
+    changes_its_address(Way::Interface)
+}
+
+#[test]
+fn a_dialling_host_that_changes_its_address_loses_no_packet_of_the_shuttle() -> Result<()> {
+    changes_its_address(Way::Shuttle)
+}
+
+#[test]
+fn a_dialling_host_that_changes_its_address_loses_no_packet_of_the_swift_pump() -> Result<()> {
+    changes_its_address(Way::Swift)
+}
+
+fn changes_its_address(way: Way) -> Result<()> {
+    let Some(pair) = by_datagrams(way, &[B_QUIC])? else { return Ok(()) };
     let flow = Flow::start(&pair.host_a, &pair.host_b, pair.id_b.ipv4.into(), 500, Duration::from_millis(5))?;
     until_within("packets arrive", RETURN, || flow.arrived() > 100)?;
     move_to(&pair.host_a, "192.0.2.1/24", "192.0.2.77/24")?;
@@ -187,8 +212,8 @@ fn move_to(host: &Host, from: &str, to: &str) -> Result<()> {
 
 #[test]
 fn the_outer_link_shows_only_quic_and_frames() -> Result<()> {
-    for address in [B_QUIC, super::B_QUIC_V6] {
-        let Some(pair) = by_datagrams(&[address])? else { return Ok(()) };
+    for (way, address) in [(Way::Interface, B_QUIC), (Way::Interface, super::B_QUIC_V6), (Way::Shuttle, B_QUIC)] {
+        let Some(pair) = by_datagrams(way, &[address])? else { return Ok(()) };
         let capture = Capture::start(&pair.host_a)?;
         Transfer::start(&pair.host_b, &pair.host_a, pair.id_b.ipv4.into(), pattern(300_000), Duration::ZERO)?
             .finish()?;

@@ -7,12 +7,11 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use cryprq_tests::extension::Way;
 use cryprq_tests::lab::{Daemon, Flow, programs, until_within};
 use serde_json::Value;
 
-use super::{B_QUIC, logs, pair};
-
-const ROTATIONS: u64 = 1000;
+use super::{B_QUIC, logs, pair_by};
 
 /// The daemon's drops and its peer's, but for what its own kernel says to neighbours that are not there.
 fn drops(daemon: &Daemon) -> Result<Value> {
@@ -27,13 +26,24 @@ fn drops(daemon: &Daemon) -> Result<Value> {
 
 #[test]
 fn of_a_thousand_rotations_back_to_back_none_loses_or_repeats_a_packet() -> Result<()> {
-    let Some(mut pair) = pair(&[B_QUIC], &[])? else { return Ok(()) };
+    no_rotation_loses_a_packet(Way::Interface, 1000)
+}
+
+#[test]
+fn of_a_hundred_rotations_none_loses_or_repeats_a_packet_of_the_shuttle() -> Result<()> {
+    no_rotation_loses_a_packet(Way::Shuttle, 100)
+}
+
+#[test]
+fn of_a_hundred_rotations_none_loses_or_repeats_a_packet_of_the_swift_pump() -> Result<()> {
+    no_rotation_loses_a_packet(Way::Swift, 100)
+}
+
+fn no_rotation_loses_a_packet(way: Way, rotations: u64) -> Result<()> {
+    let Some(mut pair) = pair_by(way, &[B_QUIC])? else { return Ok(()) };
     pair.a = pair.a.run_by("cryprqd-lab");
     pair.b = pair.b.run_by("cryprqd-lab");
-    pair.a.start()?;
-    pair.b.start()?;
-    pair.a.wait_connected()?;
-    pair.b.wait_connected()?;
+    pair.connect()?;
     let pace = Duration::from_millis(1);
     let (a, b) = (IpAddr::from(pair.id_a.ipv6), IpAddr::from(pair.id_b.ipv4));
     let flows = [
@@ -42,12 +52,12 @@ fn of_a_thousand_rotations_back_to_back_none_loses_or_repeats_a_packet() -> Resu
     ];
     // Each few packets want new keys, and each handshake is followed by the next.
     until_within("so many rotations", Duration::from_secs(150), || {
-        pair.a.peer().is_ok_and(|peer| peer["rotations"].as_u64() >= Some(ROTATIONS))
+        pair.a.peer().is_ok_and(|peer| peer["rotations"].as_u64() >= Some(rotations))
     })
     .with_context(|| logs(&pair))?;
     for flow in flows {
         let tally = flow.finish()?;
-        ensure!(tally.lost == 0 && tally.repeated == 0 && tally.sent > ROTATIONS, "{tally:?}");
+        ensure!(tally.lost == 0 && tally.repeated == 0 && tally.sent > rotations, "{tally:?}");
     }
     for daemon in [&pair.a, &pair.b] {
         ensure!(drops(daemon)? == serde_json::json!({}), "dropped: {}", drops(daemon)?);

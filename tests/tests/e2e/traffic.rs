@@ -4,9 +4,10 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use cryprq_tests::extension::Way;
 use cryprq_tests::lab::{Capture, Daemon, Identity, Peering, Seen, ping, switch};
 
-use super::{B_QUIC, B_QUIC_V6, Pair, Transfer, connected, hosts, pattern};
+use super::{B_QUIC, B_QUIC_V6, Pair, Transfer, connected_by, hosts, pattern};
 
 /// A download by A from B, and what A's outer link showed of it.
 fn watched(pair: &Pair, address: IpAddr, body: &[u8]) -> Result<Seen> {
@@ -15,8 +16,8 @@ fn watched(pair: &Pair, address: IpAddr, body: &[u8]) -> Result<Seen> {
     Ok(capture.finish()?)
 }
 
-fn passes_unseen(outer: &str) -> Result<()> {
-    let Some(pair) = connected(&[outer])? else { return Ok(()) };
+fn passes_unseen(way: Way, outer: &str) -> Result<()> {
+    let Some(pair) = connected_by(way, &[outer])? else { return Ok(()) };
     let body = pattern(300_000);
     let canary = &body[150_000..150_064];
     for address in [IpAddr::from(pair.id_b.ipv4), pair.id_b.ipv6.into()] {
@@ -36,12 +37,22 @@ fn passes_unseen(outer: &str) -> Result<()> {
 
 #[test]
 fn inside_ipv4_both_families_pass_and_the_outer_link_shows_nothing_of_it() -> Result<()> {
-    passes_unseen(B_QUIC)
+    passes_unseen(Way::Interface, B_QUIC)
 }
 
 #[test]
 fn inside_ipv6_both_families_pass_and_the_outer_link_shows_nothing_of_it() -> Result<()> {
-    passes_unseen(B_QUIC_V6)
+    passes_unseen(Way::Interface, B_QUIC_V6)
+}
+
+#[test]
+fn from_the_shuttle_both_families_pass_and_the_outer_link_shows_nothing_of_it() -> Result<()> {
+    passes_unseen(Way::Shuttle, B_QUIC)
+}
+
+#[test]
+fn from_the_swift_pump_both_families_pass_and_the_outer_link_shows_nothing_of_it() -> Result<()> {
+    passes_unseen(Way::Swift, B_QUIC)
 }
 
 #[test]

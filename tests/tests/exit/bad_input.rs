@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use anyhow::{Context, Result, ensure};
+use cryprq_tests::extension::Way;
 use cryprq_tests::lab::{Capture, until};
 use nix::mount::{MsFlags, mount};
 
@@ -18,7 +19,10 @@ fn works(scene: &mut Scene) -> Result<()> {
         ensure!(scene.seen(far, "-sS")? == expected.parse::<IpAddr>()?, "{far}");
     }
     ensure!(scene.seen(NAME, "-4")? == scene.at[0].parse::<IpAddr>()?, "by its name");
-    scene.client.cli(&["down"], "")?;
+    match scene.way {
+        Way::Interface => drop(scene.client.cli(&["down"], "")?),
+        Way::Shuttle | Way::Swift => scene.down()?,
+    }
     ensure_same("down", &before, &state(&scene.host_client)?)
 }
 
@@ -46,8 +50,17 @@ fn changed(mut scene: Scene, change: &str) -> Result<Scene> {
 
 #[test]
 fn an_exit_on_the_lan_works_with_a_default_route_and_without_one() -> Result<()> {
+    on_the_lan_it_works(Way::Interface)
+}
+
+#[test]
+fn an_exit_on_the_lan_works_through_the_shuttle_with_a_default_route_and_without_one() -> Result<()> {
+    on_the_lan_it_works(Way::Shuttle)
+}
+
+fn on_the_lan_it_works(way: Way) -> Result<()> {
     for change in ["true", "ip route del default; ip -6 route del default"] {
-        let Some(scene) = Scene::on_the_lan()? else { return Ok(()) };
+        let Some(scene) = Scene::on_the_lan(way)? else { return Ok(()) };
         works(&mut changed(scene, change)?).context(change)?;
     }
     Ok(())
@@ -146,26 +159,32 @@ fn another_programs_routes_in_the_table_are_told_and_nothing_changes() -> Result
 
 #[test]
 fn a_peer_that_forwards_nothing_is_told_and_nothing_changes() -> Result<()> {
-    let Some(mut scene) = Scene::new()? else { return Ok(()) };
-    let config = scene.gateway.folder().join("cryprq.toml");
-    let text = std::fs::read_to_string(&config)?;
-    std::fs::write(&config, text.replace("forward = true", "forward = false"))?;
-    scene.connect()?;
-    is_refused(&scene, &["gateway", "forwards nothing"])
+    for way in [Way::Interface, Way::Shuttle] {
+        let Some(mut scene) = Scene::by(way)? else { return Ok(()) };
+        let config = scene.gateway.folder().join("cryprq.toml");
+        let text = std::fs::read_to_string(&config)?;
+        std::fs::write(&config, text.replace("forward = true", "forward = false"))?;
+        scene.connect()?;
+        is_refused(&scene, &["gateway", "forwards nothing"])?;
+    }
+    Ok(())
 }
 
 #[test]
 fn an_exit_that_is_gone_changes_nothing_until_it_comes() -> Result<()> {
-    let Some(mut scene) = Scene::new()? else { return Ok(()) };
-    scene.client.start()?;
-    let before = state(&scene.host_client)?;
-    scene.client.cli(&["up", "--exit", "gateway"], "")?;
-    until("it is told", || scene.client.health().is_ok_and(|codes| codes.contains(&"exit".into())))?;
-    ensure!(scene.client.ask("status")?["exit"]["state"] == "waiting");
-    ensure_same("waiting", &before, &state(&scene.host_client)?)?;
-    scene.gateway.start()?;
-    scene.wait_active()?;
-    ensure!(!scene.client.health()?.contains(&"exit".into()));
+    for way in [Way::Interface, Way::Shuttle] {
+        let Some(mut scene) = Scene::by(way)? else { return Ok(()) };
+        scene.client.start()?;
+        scene.attach()?;
+        let before = state(&scene.host_client)?;
+        scene.client.cli(&["up", "--exit", "gateway"], "")?;
+        until("it is told", || scene.client.health().is_ok_and(|codes| codes.contains(&"exit".into())))?;
+        ensure!(scene.client.ask("status")?["exit"]["state"] == "waiting");
+        ensure_same("waiting", &before, &state(&scene.host_client)?)?;
+        scene.gateway.start()?;
+        scene.wait_active()?;
+        ensure!(!scene.client.health()?.contains(&"exit".into()));
+    }
     Ok(())
 }
 

@@ -9,7 +9,6 @@ use cryprq_tests::extension::{Extension, Way};
 use cryprq_tests::lab::{
     Beyond, Daemon, Host, Identity, Mirror, Peering, Process, join_beyond, programs, switch, until,
 };
-use cryprq_tests::swift::program;
 
 /// Addresses of the internet that are on no link.
 pub(super) const FAR: [&str; 2] = ["198.51.100.1", "2001:db8:99::1"];
@@ -68,8 +67,8 @@ impl Scene {
     }
 
     /// The gateway is the client's neighbour.
-    pub(super) fn on_the_lan() -> Result<Option<Self>> {
-        Self::at(NEIGHBOUR, Way::Interface, &[NEIGHBOUR_QUIC])
+    pub(super) fn on_the_lan(way: Way) -> Result<Option<Self>> {
+        Self::at(NEIGHBOUR, way, &[NEIGHBOUR_QUIC])
     }
 
     fn at(at: [&'static str; 2], way: Way, addresses: &[&str]) -> Result<Option<Self>> {
@@ -79,7 +78,7 @@ impl Scene {
                 return Ok(None);
             }
         }
-        if way == Way::Swift && program("swift-pump").is_none() {
+        if !way.is_there() {
             return Ok(None);
         }
         let Some(hosts) = hosts()? else { return Ok(None) };

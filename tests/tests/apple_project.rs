@@ -1,6 +1,6 @@
 //! The Xcode project cannot be opened here, so what can be known of it is checked: paths exist, and identifiers agree.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -129,6 +129,32 @@ fn swift_and_rust_mean_the_same_message_and_the_same_sockets() {
     }
     let menu = read("Sources/CrypRQTunnelKit/MenuModel.swift");
     assert!(menu.contains(&format!("launchctl kickstart system/{}", apple::DAEMON_LABEL)));
+}
+
+#[test]
+fn the_kit_needs_no_framework_of_apples_and_the_provider_is_short() {
+    let kit = fs::read_dir(folder().join("Sources/CrypRQTunnelKit")).unwrap();
+    let kit: Vec<String> = kit.map(|file| fs::read_to_string(file.unwrap().path()).unwrap()).collect();
+    let imports = kit.iter().flat_map(|text| text.lines()).filter_map(|line| line.trim().strip_prefix("import "));
+    let imported: BTreeSet<&str> = imports.collect();
+    // The C library by its two names, for sockets.
+    assert_eq!(imported, ["CCrypRQIPC", "Darwin", "Foundation", "Glibc"].into());
+    let lines = read("Sources/PacketTunnel/PacketTunnelProvider.swift").lines().count();
+    assert!(lines <= 150, "the provider only translates, and has {lines} lines");
+}
+
+/// The library that Xcode and a release of the Swift programs link catches panics at its border, so it has to unwind.
+#[test]
+fn what_swift_links_is_built_by_the_profile_that_unwinds() {
+    let manifest = fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    let manifest: toml::Table = manifest.parse().unwrap();
+    let profiles = &manifest["profile"];
+    assert_eq!(profiles["release"]["panic"].as_str(), Some("abort"), "else there is nothing to look after");
+    assert_eq!(profiles["release-library"]["inherits"].as_str(), Some("release"));
+    assert_eq!(profiles["release-library"]["panic"].as_str(), Some("unwind"));
+    assert_eq!(profiles["dev"].get("panic"), None);
+    assert!(read("Xcode/build-ipc").contains("profile=release-library\n"));
+    assert!(read("check").contains("profile=release-library "));
 }
 
 #[test]

@@ -1,5 +1,7 @@
-//! A C program reads the vectors through the header and the static library, under the address sanitizer.
+//! A C program reads the vectors through the header and the static library, under the address sanitizer, and the library
+//! is what the header says.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::SystemTime;
@@ -46,4 +48,32 @@ fn attack_08_c_reads_every_vector_under_the_address_sanitizer() {
     assert!(ran.status.success(), "{out}{err}");
     let frames: usize = out.trim().parse().unwrap();
     assert!(frames > 100, "it looked at too little: {frames}");
+}
+
+/// What `nm` tells of the library's symbols that others see.
+fn symbols() -> String {
+    let told = Command::new("nm").args(["--defined-only", "--extern-only"]).arg(library()).output();
+    let told = told.expect("nm comes with the C compiler");
+    assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
+    String::from_utf8(told.stdout).expect("nm speaks UTF-8")
+}
+
+#[test]
+fn the_library_exports_the_functions_of_the_header_and_no_others() {
+    let header = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("include/cryprq_ipc.h")).unwrap();
+    let code = header.lines().filter(|line| !line.starts_with("//"));
+    let before_brackets = code.filter_map(|line| line.split_once('(')?.0.split([' ', '*']).next_back());
+    let declared: BTreeSet<&str> = before_brackets.filter(|name| name.starts_with("cryprq_")).collect();
+    assert!(declared.len() >= 9, "{declared:?}");
+    let told = symbols();
+    let exported = told.lines().filter_map(|line| Some(line.rsplit_once(' ')?.1));
+    let exported: BTreeSet<&str> = exported.filter(|name| name.starts_with("cryprq_")).collect();
+    assert_eq!(exported, declared);
+}
+
+#[test]
+fn the_library_unwinds_so_that_a_panic_ends_at_its_border() {
+    let told = symbols();
+    let has = |part: &str| told.lines().any(|line| line.starts_with(part) && line.ends_with(".o:"));
+    assert!(has("panic_unwind-") && !has("panic_abort-"), "the library is built to abort");
 }

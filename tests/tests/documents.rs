@@ -113,6 +113,25 @@ fn every_promise_of_the_security_document_names_a_test_that_exists() {
     assert!(promises.len() > 20, "the search finds only {} promises", promises.len());
 }
 
+/// What nobody has seen is said where people look first.
+#[test]
+fn that_no_mac_was_at_hand_is_said_in_the_readme_the_status_and_ci() {
+    for file in ["README.md", "apple-extension/README.md", "docs/NETWORK_EXTENSION_STATUS.md"] {
+        let text = fs::read_to_string(root().join(file)).expect("it is there");
+        for said in [
+            "The Swift core is compiled and tested on Linux against the real daemon",
+            "files are type-checked against interface declarations written by hand from Apple's documentation",
+            "they have not been compiled with Apple's SDK, signed, installed or run",
+            "o packet has crossed a macOS utun",
+        ] {
+            assert!(text.contains(said), "{file} does not say: {said}");
+        }
+    }
+    let ci = fs::read_to_string(root().join(".ci/run")).expect("it is there");
+    assert!(ci.lines().any(|line| line == "step interface check"), "no stage is called so");
+    assert!(ci.contains("Nothing is compiled with Apple's SDK, signed, installed or run: this is no macOS build."));
+}
+
 #[test]
 fn every_fault_of_the_forerunner_has_its_test() {
     let read = |path| fs::read_to_string(root().join(path)).expect("it is there");

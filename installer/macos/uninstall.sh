@@ -60,7 +60,9 @@ main() {
     if dscl . -read /Groups/$group PrimaryGroupID >/dev/null 2>&1; then
         reason=$(dseditgroup -o delete -n . $group 2>&1) || die "cannot remove the group $group: $reason"
     fi
-    pkgutil --forget $label >/dev/null 2>&1
+    for receipt in $label dev.cryprq.app; do
+        pkgutil --forget $receipt >/dev/null 2>&1
+    done
     if [ $purge = yes ]; then
         remove "$support" $logs
     else

@@ -41,17 +41,22 @@ roots_own() {
     fi
 }
 
-# Each folder from the root to our files. In one that others can change they could put a program that root starts, or a
-# link to a place where root then writes.
+# Each folder from the root to our files; $reason says what is wrong with one. In one that others can change they could put
+# a program that root starts, or a link to a place where root then writes.
 check_folders() {
     for folder in /opt $home $home/bin /Library /Library/LaunchDaemons /Library/PrivilegedHelperTools "$support" $logs \
         /private /private/etc /private/etc/newsyslog.d /private/etc/paths.d; do
-        roots_own "$folder" d ||
-            die "$folder is a link, or others than root may change it; 'ls -ld' shows it, and 'sudo chown root:wheel' and 'sudo chmod 755' mend it"
+        roots_own "$folder" d || {
+            reason="$folder is a link, or others than root may change it; 'ls -ld' shows it, and 'sudo chown root:wheel' and 'sudo chmod 755' mend it"
+            return 1
+        }
     done
     # These two are the system's, and an administrator may write there.
     for folder in "/Library/Application Support" /Library/Logs; do
-        [ -n "$(find "$folder" -prune -type d -user root ! -perm -002)" ] || die "$folder is not the system's own folder"
+        [ -n "$(find "$folder" -prune -type d -user root ! -perm -002)" ] || {
+            reason="$folder is not the system's own folder"
+            return 1
+        }
     done
 }
 

@@ -62,7 +62,11 @@ esac"#,
     ),
     ("/usr/bin/sw_vers", "cat /fake/system"),
     ("/usr/bin/uname", "cat /fake/machine"),
-    ("/usr/sbin/pkgutil", ""),
+    (
+        "/usr/sbin/pkgutil",
+        r#"[ "$1" = --forget ] || exit 64
+rm "/fake/receipts/$2" 2>/dev/null || { echo "No receipt for '$2' found at '/'." >&2; exit 1; }"#,
+    ),
     ("/bin/date", "now=$(cat /fake/clock); echo \"$now\"; echo $((now + 5)) >/fake/clock"),
     ("/bin/sleep", ""),
 ];
@@ -104,6 +108,7 @@ impl Mac {
             ("/dev", 0o755),
             ("/host", 0o755),
             ("/fake/Groups", 0o755),
+            ("/fake/receipts", 0o755),
         ] {
             fs::create_dir_all(mac.path(folder)).expect("a folder of the test takes it");
             mac.mode(folder, mode);
@@ -189,7 +194,7 @@ impl Mac {
         command
     }
 
-    /// As Apple's installer does: the first script, the payload, the second script; the first that fails is told.
+    /// As Apple's installer does: the first script, the payload, the second script, a receipt; the first that fails is told.
     pub(crate) fn install(&self, fixture: &Fixture, version: &str) -> Output {
         let (_, parts) = fixture.package(version);
         self.unpack(&parts.join("daemon.pkg/Scripts"), SCRIPTS);
@@ -198,7 +203,11 @@ impl Mac {
             return before;
         }
         self.copy(&parts);
-        self.script("postinstall")
+        let after = self.script("postinstall");
+        if after.status.success() {
+            self.fake("receipts/dev.cryprq.daemon", "");
+        }
+        after
     }
 
     /// Runs one of the scripts as the installer does.

@@ -79,6 +79,7 @@ fn attack_19_a_removal_works_with_the_app_there_and_with_the_app_in_the_bin() {
     fs::create_dir(&app).unwrap();
     let before = mac.everything();
     success(&mac.install(&Fixture::new(), "1.2.3"));
+    mac.fake("receipts/dev.cryprq.app", "");
     let told = success(&mac.run(UNINSTALLER, &["--purge"]));
     assert!(told.contains("put /Applications/CrypRQ.app in the bin"), "{told}");
     assert_eq!(difference(&before, &mac.everything()), Vec::<String>::new());

@@ -26,6 +26,12 @@ fn inventory(folder: &Path, targets: &[&str]) -> Result<Option<(String, String)>
     Ok(Some((read("cryprq.cdx.json")?, read("third-party.txt")?)))
 }
 
+fn printed(command: &mut Command) -> Result<String> {
+    let output = command.output()?;
+    ensure!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(String::from_utf8(output.stdout)?)
+}
+
 fn list<'v>(value: &'v Value, key: &str) -> &'v [Value] {
     value[key].as_array().map_or(&[], Vec::as_slice)
 }
@@ -49,7 +55,15 @@ fn the_bill_of_materials_names_what_is_linked_with_the_checksums_of_the_lock_fil
         .map(|package| ((field(package, "name"), field(package, "version")), field(package, "checksum")))
         .collect();
     let components = list(&bill, "components");
-    for component in components {
+    let rustc = printed(Command::new("rustc").arg("-vV").current_dir(root()))?;
+    let library = rustc.lines().find_map(|line| line.strip_prefix("release: ")).context("a version")?;
+    // Rust's own library is in no lock file; it comes with the compiler.
+    let (standard, packages): (Vec<_>, Vec<_>) =
+        components.iter().partition(|component| text(component, "name") == "std");
+    let [standard] = standard[..] else { anyhow::bail!("the standard library is named {} times", standard.len()) };
+    ensure!(text(standard, "purl") == format!("pkg:generic/std@{library}"), "{standard}");
+    ensure!(licences.contains(&format!("\n  std {library} (MIT OR Apache-2.0), ")), "no licence of Rust's library");
+    for component in packages {
         let (name, version) = (text(component, "name"), text(component, "version"));
         let known = locked.get(&(Some(name.to_owned()), Some(version.to_owned()))).context("not in Cargo.lock")?;
         let told = component["hashes"][0]["content"].as_str();

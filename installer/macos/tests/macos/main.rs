@@ -4,5 +4,6 @@ mod fixture;
 mod mac;
 mod package;
 mod refusals;
+mod release;
 mod scripts;
 mod signatures;

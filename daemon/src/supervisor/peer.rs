@@ -208,6 +208,8 @@ impl Supervisor {
             Output::PathDead => {
                 self.show_up(slot);
                 Box::pin(self.feed_paths(slot, PathInput::Dead)).await;
+                // What the peer sends does not arrive, either, or its answers would: it is told by the way that is left.
+                self.plane.send_empty(slot);
                 self.net.dial_another(key).await;
             }
             Output::Event(event) => {

@@ -32,6 +32,8 @@ use trial::Trial;
 const MAX_REMEMBERED: usize = 4;
 /// How long they are.
 const REMEMBERED: Duration = Duration::from_secs(600);
+/// How long nothing came by datagrams when the peer, heard by its stream, is believed to have given them up.
+const QUIET: Duration = Duration::from_secs(1);
 
 /// One peer's paths; the module says how to drive them.
 pub struct Paths {
@@ -59,6 +61,8 @@ pub struct Paths {
     proposed_at: Option<Time>,
     /// Which way the peer's frames came last, if that was another one than ours.
     astray: Option<Path>,
+    /// When they last came the way that ours go, if they have since we use it.
+    heard: Option<Time>,
     outputs: VecDeque<Output>,
 }
 
@@ -82,6 +86,7 @@ impl Paths {
             exchange: Exchange::default(),
             proposed_at: None,
             astray: None,
+            heard: None,
             outputs: VecDeque::new(),
         }
     }
@@ -169,7 +174,12 @@ impl Paths {
     fn on_heard(&mut self, now: Time, via: Path) {
         if self.is_current(via) {
             self.astray = None;
+            self.heard = Some(now);
             return self.on_endpoint_heard(now);
+        }
+        if via == Path::Stream && self.heard.is_some_and(|heard| now.saturating_since(heard) >= QUIET) {
+            // It found out that nothing passes, be it one way only; both ways are needed to find that out.
+            return self.on_dead(now);
         }
         if !self.astray.is_some_and(|astray| astray.is_same_way(via)) {
             // Perhaps the peer knows that our way does not reach it (6.7).
@@ -227,7 +237,7 @@ impl Paths {
     fn use_path(&mut self, path: Path) {
         if self.current != path {
             self.current = path;
-            self.astray = None;
+            (self.astray, self.heard) = (None, None);
             self.outputs.push_back(Output::Use(path));
         }
     }

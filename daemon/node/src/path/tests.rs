@@ -244,6 +244,25 @@ fn a_peer_whose_frames_come_another_way_makes_ours_be_checked_once() {
 }
 
 #[test]
+fn a_peer_that_has_given_datagrams_up_is_followed_at_once() {
+    let mut paths = at_home();
+    let stream = Input::Heard { via: Path::Stream };
+    let home_again = Input::Heard { via: Path::Datagrams(home()) };
+    assert_eq!(paths.tell(1500, stream), [Output::CheckPath], "it may not have begun with datagrams");
+    assert_eq!(paths.tell(2000, home_again), []);
+    assert_eq!(paths.tell(2999, stream), [Output::CheckPath], "what comes late by the stream proves nothing");
+    let outputs = paths.tell(3000, stream);
+    assert!(outputs.contains(&Output::Use(Path::Stream)), "{outputs:?}");
+    // And the way is tried again.
+    let tried = paths.tell(4000, Input::Timeout);
+    paths.tell(4010, Input::Acked { token: probe(&tried, home()), from: home() });
+    assert_eq!(paths.current(), Path::Datagrams(home()));
+    let outputs = paths.tell(9000, stream);
+    assert!(outputs.contains(&Output::CheckPath), "{outputs:?}");
+    assert_eq!(paths.current(), Path::Datagrams(home()), "until the peer is back there it is not followed again");
+}
+
+#[test]
 fn an_answer_proves_the_path_only_where_frames_go() {
     let at_home = at_home();
     let other_local = Endpoint { local: Some("192.0.2.9".parse().unwrap()), ..home() };

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
+use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use net::plane::Device;
@@ -18,6 +19,8 @@ use crate::config::Ingress;
 use crate::system::System;
 
 const TAKEN: &str = "another program has it: choose another network.interface";
+/// One that is changed sooner than this after it was made is changed by a program that will do it again.
+const SETTLED: Duration = Duration::from_secs(5);
 
 /// A TUN interface with its addresses.
 pub struct Interface {
@@ -27,6 +30,7 @@ pub struct Interface {
     mtu: u16,
     routes: BTreeSet<IpNet>,
     partial_checksums: bool,
+    made: Instant,
 }
 
 /// Why there is no interface, and what mends it.
@@ -94,17 +98,27 @@ impl Interface {
         }
         tracing::debug!(super_packets = ?tun.merge_rule(), "the interface is made");
         let (name, partial_checksums) = (name.to_owned(), tun.merge_rule().is_some());
-        let interface = Self { network, index, name, mtu, routes: BTreeSet::new(), partial_checksums };
+        let made = Instant::now();
+        let interface = Self { network, index, name, mtu, routes: BTreeSet::new(), partial_checksums, made };
         for address in own.all() {
             interface.add_address(address).await.map_err(|error| odd(&error))?;
         }
         Ok((interface, tun))
     }
 
-    /// Whether the interface is still there.
-    pub async fn is_there(&self) -> bool {
+    /// What somebody else has done to it, if anything. With an interface that is taken down go its routes and IPv6
+    /// addresses, and they do not come back with it.
+    async fn damage(&self, own: &OwnAddresses) -> Option<&'static str> {
         // A kernel that does not tell is no reason to make it anew.
-        self.network.index_of(&self.name).await.map_or(true, |index| index == Some(self.index))
+        let link = self.network.links().await.ok()?.into_iter().find(|link| link.index == self.index);
+        let Some(link) = link.filter(|link| link.name == self.name) else { return Some("it is gone") };
+        if !link.carries {
+            return Some("it was taken down");
+        }
+        let attached = self.network.addresses().await.ok()?;
+        let has = |address: IpAddr| attached.iter().any(|it| it.interface == self.index && it.address.addr() == address);
+        let missing = own.all().any(|address| self.carries(address) && !has(address));
+        missing.then_some("an address was taken from it")
     }
 
     /// Its name.
@@ -173,10 +187,14 @@ impl Interface {
         Ok(())
     }
 
-    /// The interface went with its last handle; the journal is brought up to date.
+    /// Takes it away, unless another has its name by now, and brings the journal up to date.
     pub async fn close(self, system: &mut System) {
         // What fails here is in the journal and dealt with at the next start.
-        if self.network.remove_link(&self.name).await.is_ok() {
+        let removed = match self.network.index_of(&self.name).await {
+            Ok(index) if index == Some(self.index) => self.network.remove_link(&self.name).await,
+            other => other.map(drop),
+        };
+        if removed.is_ok() {
             system.strike(&Change::Link { name: self.name });
         }
     }
@@ -219,16 +237,24 @@ impl Supervisor {
         Ok(())
     }
 
-    /// Makes the interface anew when somebody took it away.
+    /// Makes the interface anew when somebody else has changed it: it is the daemon's, and `cryprq down` is how to be
+    /// without a tunnel.
     pub(super) async fn miss_interface(&mut self) {
         let Some(interface) = &self.interface else { return };
-        if interface.is_there().await {
-            return;
+        let Some(what) = interface.damage(&self.own).await else { return };
+        let (name, hasty) = (interface.name.clone(), interface.made.elapsed() < SETTLED);
+        tracing::warn!(what, "somebody changed the interface, which is made anew");
+        if let Some(interface) = self.interface.take() {
+            interface.close(&mut self.system).await;
         }
-        tracing::warn!("somebody removed the interface");
-        self.interface = None;
         if let Err(error) = self.plane.replace_device(Device::none()) {
             tracing::error!(%error, "the packet loops cannot go on");
+        }
+        if hasty {
+            // Whoever does this does it each time: not as fast as the two of us can.
+            let hint = "find the program that does it, such as a network manager, and have it leave the interface alone";
+            self.health.note(Fault::NoTun, "", format!("{name} is changed by another program: {what}"), hint);
+            return;
         }
         self.open_interface().await;
     }

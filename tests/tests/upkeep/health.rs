@@ -4,7 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, TcpListener, UdpSocket};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use cryprq_tests::lab::{Daemon, Host, WIRE, ping, until};
+use cryprq_tests::lab::{Daemon, Host, Pair, WIRE, ping, until};
+use ipnet::IpNet;
 use nix::mount::{MsFlags, mount, umount};
 use rtnetlink::LinkBridge;
 
@@ -68,24 +69,57 @@ fn without_the_right_to_make_an_interface_the_daemon_runs_and_says_which_it_need
     Ok(())
 }
 
-#[test]
-fn an_interface_that_somebody_removes_is_made_again_and_the_tunnel_goes_on() -> Result<()> {
-    let Some(pair) = friends("debug")? else { return Ok(()) };
+/// After `change` to A's interface everything passes as before, without new keys.
+fn is_put_right(pair: &Pair, change: impl FnOnce(&Pair) -> Result<()>) -> Result<()> {
     let state = pair.host_a.state()?;
-    let handshakes = pair.a.peer()?["rotations"].take();
-    pair.host_a.network(async |network| Ok(network.remove_link("cryprq0").await?))?;
+    let (rotations, made) = (pair.a.peer()?["rotations"].take(), pair.a.logged("the interface is made"));
+    change(pair)?;
+    until("it is made anew", || pair.a.logged("the interface is made") > made).with_context(|| pair.a.log())?;
     let answers = |host: &Host, address: IpAddr| {
         until("the ping is answered", || ping(host, address, Duration::from_secs(2)).is_ok())
     };
     answers(&pair.host_a, pair.id_b.ipv4.into()).with_context(|| pair.a.log())?;
     answers(&pair.host_b, pair.id_a.ipv6.into())?;
-    ensure!(pair.a.peer()?["rotations"] == handshakes, "no key was lost");
+    ensure!(pair.a.peer()?["rotations"] == rotations, "no key was lost");
     let kinds = |state: &[String]| {
         let kind = |line: &String| line.split_once(' ').map(|(kind, _)| kind.to_owned());
         state.iter().filter_map(kind).collect::<Vec<_>>()
     };
     ensure!(kinds(&pair.host_a.state()?) == kinds(&state), "as many addresses and routes as before");
     Ok(())
+}
+
+#[test]
+fn an_interface_that_somebody_removes_is_made_again_and_the_tunnel_goes_on() -> Result<()> {
+    let Some(pair) = friends("debug")? else { return Ok(()) };
+    is_put_right(&pair, |pair| pair.host_a.network(async |network| Ok(network.remove_link("cryprq0").await?)))
+}
+
+#[test]
+fn an_interface_that_somebody_takes_down_is_made_again_and_the_tunnel_goes_on() -> Result<()> {
+    let Some(pair) = friends("debug")? else { return Ok(()) };
+    is_put_right(&pair, |pair| pair.host_a.set_link("cryprq0", false))
+}
+
+#[test]
+fn an_address_that_somebody_takes_from_the_interface_comes_back_and_who_does_it_again_is_told_of() -> Result<()> {
+    let Some(pair) = friends("debug")? else { return Ok(()) };
+    let address = IpNet::from(IpAddr::from(pair.id_a.ipv6));
+    let take = |pair: &Pair| {
+        pair.host_a.network(async move |network| {
+            let index = network.index_of("cryprq0").await?.context("no interface")?;
+            Ok(network.remove_address(index, address).await?)
+        })
+    };
+    // Right after the start it might be the manager of a network.
+    until("it is told or made anew", || {
+        let _ = take(&pair);
+        pair.a.health().is_ok_and(|codes| codes.contains(&"no_tun".into()))
+    })
+    .with_context(|| pair.a.log())?;
+    until("all is well", || pair.a.health().is_ok_and(|codes| !codes.contains(&"no_tun".into())))
+        .with_context(|| pair.a.log())?;
+    until("the ping is answered", || ping(&pair.host_b, address.addr(), Duration::from_secs(2)).is_ok())
 }
 
 #[test]

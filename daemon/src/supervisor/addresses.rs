@@ -8,8 +8,9 @@ use node::pairing::overlay;
 use super::Supervisor;
 
 impl Supervisor {
-    /// Where other hosts may find this one, the best first: what the configuration advertises, then the addresses that we
-    /// listen on, QUIC before TCP and public before private.
+    /// Where other hosts may find this one, the best first: what the configuration advertises, where somebody reached us,
+    /// such as at a router that passes our port on, then the addresses that we listen on, QUIC before TCP and public before
+    /// private.
     pub(super) fn outer_addresses(&self) -> Vec<Multiaddr> {
         let inner = self.inner_networks();
         let outer = |address: &Multiaddr| {
@@ -20,7 +21,10 @@ impl Supervisor {
         let mut listening: Vec<_> = self.listening.iter().filter(|address| outer(address)).cloned().collect();
         listening.sort_by_key(|address| (!is_quic(address), ip_of(address).is_some_and(is_private)));
         let mut all = self.config.advertise.clone();
-        for address in listening {
+        let reached = self.checked.iter().filter(|(address, reached)| **reached && outer(address));
+        let mut reached: Vec<_> = reached.map(|(address, _)| address.clone()).collect();
+        reached.sort_by_key(|address| !is_quic(address));
+        for address in reached.into_iter().chain(listening) {
             if !all.contains(&address) {
                 all.push(address);
             }

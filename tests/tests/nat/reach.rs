@@ -6,13 +6,16 @@ use serde_json::Value;
 
 use super::{LIMIT, RELAY, Scene};
 
+/// Where a host is reached whose router passes its port on.
+const FORWARDED: &str = "/ip4/203.0.113.1/udp/41820/quic-v1";
+
 /// A host behind a router, and one in the open that it dials.
 struct Checked {
     open: Daemon,
     host: Daemon,
     _router: Router,
-    _internet: Internet,
-    _folder: tempfile::TempDir,
+    internet: Internet,
+    folder: tempfile::TempDir,
 }
 
 fn checked(nat: Nat) -> Result<Option<Checked>> {
@@ -28,7 +31,7 @@ fn checked(nat: Nat) -> Result<Option<Checked>> {
     let mut host = Daemon::new(&inside, folder.path().join("host"), &id_host, &[known])?;
     open.start()?;
     host.start()?;
-    Ok(Some(Checked { open, host, _router: router, _internet: internet, _folder: folder }))
+    Ok(Some(Checked { open, host, _router: router, internet, folder }))
 }
 
 /// Waits until the host knows whether it can be reached.
@@ -40,6 +43,16 @@ fn verdict(lab: &Checked) -> Result<Value> {
     })
     .with_context(|| format!("{check}\nhost:\n{}\nopen:\n{}", lab.host.log(), lab.open.log()))?;
     Ok(check)
+}
+
+/// Waits until the host knows that it can be reached.
+fn wait_until_reached(lab: &Checked) -> Result<()> {
+    let mut check = Value::Null;
+    until_within("the host knows that it can be reached", LIMIT, || {
+        check = lab.host.ask("netcheck").unwrap_or_default();
+        check["reachable"] == "yes"
+    })
+    .with_context(|| format!("{check}\nhost:\n{}\nopen:\n{}", lab.host.log(), lab.open.log()))
 }
 
 #[test]
@@ -58,15 +71,48 @@ fn a_check_from_another_port_is_not_fooled_by_the_hole_that_our_own_dial_made() 
 #[test]
 fn a_host_whose_port_is_forwarded_can_be_reached() -> Result<()> {
     let Some(lab) = checked(Nat::Forwarding)? else { return Ok(()) };
-    let mut check = Value::Null;
-    until_within("the host knows that it can be reached", LIMIT, || {
-        check = lab.host.ask("netcheck").unwrap_or_default();
-        check["reachable"] == "yes"
-    })
-    .with_context(|| format!("{check}\nhost:\n{}\nopen:\n{}", lab.host.log(), lab.open.log()))?;
+    wait_until_reached(&lab)?;
     ensure!(lab.host.logged("connection down") == 0 && lab.open.logged("connection down") == 0, "{}", lab.host.log());
     let shown = lab.host.cli(&["netcheck"], "")?;
-    ensure!(shown.contains("reachable  yes") && shown.contains("/ip4/203.0.113.1/udp/41820/quic-v1"), "{shown}");
+    ensure!(shown.contains("reachable  yes") && shown.contains(FORWARDED), "{shown}");
+    Ok(())
+}
+
+#[test]
+fn the_ticket_of_a_host_that_was_reached_from_outside_leads_a_stranger_there() -> Result<()> {
+    let Some(lab) = checked(Nat::Forwarding)? else { return Ok(()) };
+    wait_until_reached(&lab)?;
+    let made = lab.host.ask("invite")?;
+    let leads = made["addresses"].as_array().is_some_and(|all| all.iter().any(|at| at == FORWARDED));
+    ensure!(made["reachable"] == "yes" && leads, "{made}");
+    let host = lab.internet.host(77)?;
+    let mut stranger = Daemon::new(&host, lab.folder.path().join("stranger"), &Identity::new(3)?, &[])?;
+    stranger.start()?;
+    stranger.cli(&["join", "-"], made["ticket"].as_str().context("no ticket")?)?;
+    stranger.wait_connected().with_context(|| format!("{}\n{}", stranger.log(), lab.host.log()))
+}
+
+#[test]
+fn who_invites_to_a_host_that_was_not_reached_is_told() -> Result<()> {
+    let Some(lab) = checked(Nat::Cone)? else { return Ok(()) };
+    verdict(&lab)?;
+    let made = lab.host.ask("invite")?;
+    ensure!(made["reachable"] == "no" && made["ticket"].is_string(), "{made}");
+    Ok(())
+}
+
+#[test]
+fn where_udp_does_not_pass_netcheck_says_so_and_what_helps() -> Result<()> {
+    let Some(mut scene) = Scene::new(Nat::UdpBlocked, Nat::Cone)? else { return Ok(()) };
+    scene.start()?;
+    let mut check = Value::Null;
+    until_within("A was seen, by TCP alone", LIMIT, || {
+        check = scene.a.ask("netcheck").unwrap_or_default();
+        check["udp"] == "blocked" && check["tcp"] == "works"
+    })
+    .with_context(|| format!("{check}\n{}", scene.logs()))?;
+    let shown = scene.a.cli(&["netcheck"], "")?;
+    ensure!(shown.contains("UDP does not pass, so packets go by TCP"), "{shown}");
     Ok(())
 }
 

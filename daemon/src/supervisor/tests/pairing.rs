@@ -137,7 +137,7 @@ async fn tickets_of_a_later_daemon_or_damaged_ones_refuse_the_start() {
 }
 
 #[tokio::test]
-async fn a_ticket_names_what_is_advertised_then_quic_then_tcp_and_nothing_local() {
+async fn a_ticket_names_what_is_advertised_then_where_we_were_reached_then_quic_then_tcp_and_nothing_local() {
     let dir = tempfile::tempdir().unwrap();
     let mut daemon = daemon(&dir.path().join("state"), CONFIG).await.unwrap();
     let own = daemon.supervisor.own.ipv6;
@@ -157,12 +157,23 @@ async fn a_ticket_names_what_is_advertised_then_quic_then_tcp_and_nothing_local(
     .iter()
     .map(|text| text.parse().unwrap())
     .collect();
+    for (address, reached) in [
+        ("/ip4/198.51.100.7/tcp/41820", true),
+        ("/ip4/198.51.100.7/udp/41820/quic-v1", true),
+        ("/ip4/198.51.100.8/udp/41820/quic-v1", false),
+        ("/ip4/203.0.113.5/udp/41820/quic-v1", true),
+        ("/ip4/10.86.3.3/udp/41820/quic-v1", true),
+    ] {
+        daemon.supervisor.checked.insert(address.parse().unwrap(), reached);
+    }
     let named: Vec<_> = daemon.supervisor.outer_addresses().iter().map(ToString::to_string).collect();
     assert_eq!(
         named,
         [
             "/dns4/gw.example.org/udp/41820/quic-v1",
+            "/ip4/198.51.100.7/udp/41820/quic-v1",
             "/ip4/203.0.113.5/udp/41820/quic-v1",
+            "/ip4/198.51.100.7/tcp/41820",
             "/ip6/2001:db8::5/udp/41820/quic-v1",
             "/ip4/192.168.1.5/udp/41820/quic-v1",
             "/ip4/203.0.113.5/tcp/41820",

@@ -105,7 +105,7 @@ impl Task {
             // An error means that there is no connection to close.
             let _ = self.swarm.disconnect_peer_id(*peer);
         }
-        self.farewell = Some(done).filter(|_| !self.connections.is_empty());
+        self.farewell = (!self.connections.is_empty()).then_some(done);
     }
 
     pub(super) fn disconnected(&mut self, id: PeerId, connection: SwarmConnection) {

@@ -116,7 +116,8 @@ impl Interface {
             return Some("it was taken down");
         }
         let attached = self.network.addresses().await.ok()?;
-        let has = |address: IpAddr| attached.iter().any(|it| it.interface == self.index && it.address.addr() == address);
+        let has =
+            |address: IpAddr| attached.iter().any(|it| it.interface == self.index && it.address.addr() == address);
         let missing = own.all().any(|address| self.carries(address) && !has(address));
         missing.then_some("an address was taken from it")
     }
@@ -252,7 +253,8 @@ impl Supervisor {
         }
         if hasty {
             // Whoever does this does it each time: not as fast as the two of us can.
-            let hint = "find the program that does it, such as a network manager, and have it leave the interface alone";
+            let hint =
+                "find the program that does it, such as a network manager, and have it leave the interface alone";
             self.health.note(Fault::NoTun, "", format!("{name} is changed by another program: {what}"), hint);
             return;
         }

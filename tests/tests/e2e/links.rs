@@ -5,8 +5,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use cryprq_tests::extension::Way;
 use cryprq_tests::lab::{Daemon, Identity, Peering, join, until, until_within};
+use nix::sys::signal::Signal;
 
-use super::{B_QUIC, B_TCP, Transfer, connected, connected_by, hosts, pair_by, pattern, under_way};
+use super::{B_QUIC, B_TCP, Transfer, connected, connected_by, hosts, logs, pair_by, pattern, under_way};
 
 /// How often a stranger has to be sent away before the test believes it.
 const REFUSALS: usize = 4;
@@ -73,6 +74,17 @@ fn a_link_that_was_down_until_both_sides_gave_up_carries_the_same_connection() -
     ensure!(!transfer.is_finished(), "nothing passes a link that is down");
     pair.host_b.set_wire(true)?;
     transfer.finish()
+}
+
+#[test]
+fn a_host_that_slept_until_its_peer_gave_it_up_carries_the_same_connection() -> Result<()> {
+    let Some(pair) = connected(&[B_QUIC])? else { return Ok(()) };
+    let transfer = under_way(&pair)?;
+    pair.a.signal(Signal::SIGSTOP)?;
+    until_within("B gives the connection up", Duration::from_secs(120), || pair.b.logged("connection down") > 0)?;
+    ensure!(!transfer.is_finished(), "nothing passes a daemon that does not run");
+    pair.a.signal(Signal::SIGCONT)?;
+    transfer.finish().with_context(|| logs(&pair))
 }
 
 #[test]

@@ -97,9 +97,7 @@ async fn a_stream_that_nobody_reads_holds_no_other_up() {
         let (mut a, mut b) = connected(ends).await;
         let mut stuck = open(&mut a).await.unwrap();
         // It fills its window, and waits there for as long as nobody reads.
-        let filling = tokio::spawn(async move {
-            while stuck.write_all(&[0; 1 << 16]).await.is_ok() {}
-        });
+        let filling = tokio::spawn(async move { while stuck.write_all(&[0; 1 << 16]).await.is_ok() {} });
         let _unread = accept(&mut b).await.unwrap();
         echo(b);
         let mut stream = open(&mut a).await.unwrap();

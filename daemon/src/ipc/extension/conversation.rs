@@ -227,8 +227,8 @@ impl Talk<'_> {
             Some(Said::Garbage(error)) => Err(End::Fault(error.into())),
             Some(Said::Left) => Err(End::Left),
             Some(Said::TooMuch) => Err(End::Fault(ErrorBody::new(ErrorCode::Busy, "more was said than can be heard"))),
-            // The packet loops ended.
-            None => Err(End::Daemon(None)),
+            // The packet loops ended, perhaps before what the daemon says was seen.
+            None => Err(End::Daemon(self.door.orders.borrow().stop)),
         }
     }
 

@@ -250,6 +250,19 @@ async fn an_extension_is_told_that_no_daemon_follows_and_nothing_when_one_may() 
     assert_eq!(player.hear().await, Heard::End);
 }
 
+/// A daemon that ends takes no device any more.
+#[tokio::test]
+async fn an_extension_that_comes_while_the_daemon_ends_is_told_that_none_follows() {
+    // Which of two things that happened at once is seen first is chance.
+    for _ in 0..16 {
+        let mut site = site();
+        let (mut player, device) = site.play().await;
+        site.extensions.orders.send_modify(|orders| orders.stop = Some(StopReason::DaemonStopping));
+        drop(device);
+        assert_eq!(player.hear().await, Heard::Stop(StopReason::DaemonStopping));
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_paused_extension_gets_nothing_until_it_resumes() {
     let mut site = site();

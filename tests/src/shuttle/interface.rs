@@ -5,8 +5,9 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use cryprq_ipc_proto::extension::TunnelSettings;
 use cryprq_ipc_proto::prefix::Prefix;
 use ipnet::IpNet;
@@ -22,6 +23,8 @@ pub const MARK: u32 = 25458;
 /// The table of what is led into the interface, and the priority of the rule that leads there.
 const TABLE: u32 = 25459;
 const PRIORITY: u32 = 5300;
+/// How long the kernel may take to deliver to a new address.
+const DELIVERED: Duration = Duration::from_secs(9);
 
 /// An interface that is there, and what was done to it.
 pub struct Interface {
@@ -103,7 +106,7 @@ impl Interface {
                     None => network.add_route(*index, *net).await?,
                 }
             }
-            anyhow::Ok(())
+            until_delivered(&wanted).await
         })?;
         (self.addresses, self.included, self.excluded) = (wanted, included, excluded);
         self.ask(&settings.dns)
@@ -134,6 +137,32 @@ impl Interface {
         let nothing = TunnelSettings { addresses: vec![], included: vec![], excluded: vec![], dns: vec![], mtu };
         self.apply(&nothing)
     }
+}
+
+/// Waits until the kernel delivers what comes for these: an IPv6 address is there at once, and its route a moment later.
+async fn until_delivered(addresses: &BTreeSet<IpNet>) -> anyhow::Result<()> {
+    let end = Instant::now() + DELIVERED;
+    for net in addresses {
+        let IpAddr::V6(address) = net.addr() else { continue };
+        let address = format!("{:032x}", u128::from(address));
+        while !has_local_route(&address)? {
+            ensure!(Instant::now() < end, "nothing is delivered to {net}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+    Ok(())
+}
+
+/// Whether an address, in hexadecimal digits, is one of this host's own for the kernel of this thread's network.
+fn has_local_route(address: &str) -> anyhow::Result<bool> {
+    // `RTF_LOCAL` of linux/ipv6_route.h.
+    const LOCAL: u32 = 0x8000_0000;
+    let table = std::fs::read_to_string("/proc/thread-self/net/ipv6_route")?;
+    let mut routes = table.lines().map(|line| line.split_ascii_whitespace().collect::<Vec<_>>());
+    Ok(routes.any(|route| {
+        let flags = route.get(8).and_then(|flags| u32::from_str_radix(flags, 16).ok());
+        route.first() == Some(&address) && flags.is_some_and(|flags| flags & LOCAL != 0)
+    }))
 }
 
 /// What leads all traffic of a family into the interface, if this is all of it.

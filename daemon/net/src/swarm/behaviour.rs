@@ -232,3 +232,16 @@ fn relay_server(own: PeerId) -> relay::Behaviour {
     };
     relay::Behaviour::new(own, config)
 }
+
+#[cfg(test)]
+mod tests {
+    use libp2p::swarm::THandler;
+
+    use super::*;
+
+    #[test]
+    fn a_connection_s_task_has_little_room_for_its_handlers() {
+        let size = size_of::<THandler<Behaviour>>();
+        assert!(size <= 1024, "{size} bytes, and twice that in each connection's task");
+    }
+}

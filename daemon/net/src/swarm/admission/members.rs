@@ -13,6 +13,7 @@ use libp2p::swarm::{
 };
 use libp2p::{Multiaddr, PeerId};
 
+use super::boxed::Boxed;
 use crate::address::{ip_of, is_private, is_quic, is_reachable, relay_of};
 use crate::quic::Ends;
 
@@ -133,7 +134,7 @@ impl<B> MembersOnly<B> {
 }
 
 impl<B: NetworkBehaviour> NetworkBehaviour for MembersOnly<B> {
-    type ConnectionHandler = Either<THandler<B>, dummy::ConnectionHandler>;
+    type ConnectionHandler = Either<Boxed<THandler<B>>, dummy::ConnectionHandler>;
     type ToSwarm = B::ToSwarm;
 
     fn handle_pending_inbound_connection(
@@ -157,7 +158,7 @@ impl<B: NetworkBehaviour> NetworkBehaviour for MembersOnly<B> {
         }
         let handler = self.inner.handle_established_inbound_connection(connection, peer, local, remote)?;
         self.connections.insert(connection, peer);
-        Ok(Either::Left(handler))
+        Ok(Either::Left(Boxed::new(handler)))
     }
 
     fn handle_pending_outbound_connection(
@@ -184,7 +185,7 @@ impl<B: NetworkBehaviour> NetworkBehaviour for MembersOnly<B> {
         let address = &self.other_end(&peer, address, role);
         let handler = self.inner.handle_established_outbound_connection(connection, peer, address, role, port_use)?;
         self.connections.insert(connection, peer);
-        Ok(Either::Left(handler))
+        Ok(Either::Left(Boxed::new(handler)))
     }
 
     #[expect(clippy::wildcard_enum_match_arm, reason = "libp2p's enum grows; what is about no connection is passed on")]

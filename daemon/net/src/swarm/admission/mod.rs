@@ -7,6 +7,7 @@
 //!
 //! A connection stays what it was when it was made: who becomes a member by pairing connects anew.
 
+mod boxed;
 mod gate;
 mod handler;
 mod members;

@@ -16,7 +16,7 @@ use super::queue::{MAX_RUN, Queue};
 
 /// Datagrams that quinn may send as one run. It reserves room for as many as soon as a connection sends anything, and keeps
 /// it: a thousand idle peers pay for what the few that send much by a stream gain.
-const QUIC_RUN: usize = 4;
+const QUIC_RUN: usize = 2;
 
 /// Sends straight to the socket; receives what a [`super::Reader`] queued.
 ///

@@ -23,7 +23,7 @@ use os::clock::boottime;
 use super::health::Fault;
 use super::rates::{Carried, Rates};
 use super::{Origin, Supervisor};
-use crate::config::PeerConfig;
+use crate::config::{CarrierRule, PeerConfig};
 
 pub(super) struct Peer {
     /// Without its PSK.
@@ -137,7 +137,8 @@ impl Supervisor {
                     peer.connections.insert(connection, address);
                 }
                 self.exit.look_again();
-                if let Some(endpoint) = endpoint {
+                // Where frames are to go by streams alone, nothing else is tried.
+                if let Some(endpoint) = endpoint.filter(|_| self.config.carrier == CarrierRule::Auto) {
                     self.feed_paths(slot, PathInput::Connected { connection, endpoint }).await;
                 }
                 (peer, Input::ConnectionUp { connection, dialled })

@@ -57,7 +57,7 @@ fn no_rotation_loses_a_packet(way: Way, rotations: u64) -> Result<()> {
     .with_context(|| logs(&pair))?;
     for flow in flows {
         let tally = flow.finish()?;
-        ensure!(tally.lost == 0 && tally.repeated == 0 && tally.sent > rotations, "{tally:?}");
+        ensure!(tally.lost == 0 && tally.repeated == 0 && tally.sent > rotations, "{tally:?}\n{}", logs(&pair));
     }
     for daemon in [&pair.a, &pair.b] {
         ensure!(drops(daemon)? == serde_json::json!({}), "dropped: {}", drops(daemon)?);

@@ -17,13 +17,14 @@ use super::queue::MAX_PACKET;
 /// How long a handshake may take, and a hole may be punched.
 pub(super) const HANDSHAKE: Duration = Duration::from_secs(5);
 const IDLE: Duration = Duration::from_secs(15);
-const KEEP_ALIVE: Duration = Duration::from_secs(5);
+/// Half of what a connection may be silent, at most: one that is lost is followed by another in time.
+const KEEP_ALIVE: Duration = Duration::from_secs(7);
 /// Windows of a connection: inner flows have their own, so large ones would only buffer.
 const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 2 << 20;
 const SEND_WINDOW: u64 = 1 << 20;
 /// Each is paid for as soon as a connection stands. A peer has a handful: one for frames, and some of libp2p's protocols.
-const STREAMS: u32 = 32;
+const STREAMS: u32 = 16;
 /// Handshakes that nobody has looked at yet, and the bytes that may come for them meanwhile.
 const WAITING: usize = 256;
 const WAITING_BYTES: u64 = 8 << 20;

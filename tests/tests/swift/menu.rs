@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use cryprq_tests::fake_daemon::FakeDaemon;
-use cryprq_tests::lab::{Daemon, Host, Identity, Pair, Peering, join, join_by_spare, until};
+use cryprq_tests::lab::{Pair, until};
 use cryprq_tests::local::{Folder, User, can_be_others};
 use cryprq_tests::swift::{menu, program};
 
@@ -133,39 +133,6 @@ fn a_peer_is_shown_from_connecting_to_connected_to_stalled() -> Result<()> {
     let shown = until_shown(&program, &pair, "Not connected")?;
     let peer = format!("plain: b: idle [connect(peer: \"{id}\")]");
     ensure!(shown[2] == peer, "{shown:#?}");
-    Ok(())
-}
-
-/// B is where A cannot reach it: the relay alone has a cable to each.
-#[test]
-fn a_peer_that_is_reached_by_a_relay_is_shown_as_such() -> Result<()> {
-    let Some(program) = program("menu-rows") else { return Ok(()) };
-    let Some([host_a, host_b, host_relay]) = Host::several("the menu against real daemons") else { return Ok(()) };
-    join(&host_relay, &host_a)?;
-    join_by_spare(&host_relay, &host_b)?;
-    let folder = tempfile::tempdir()?;
-    let (id_a, id_b, id_relay) = (Identity::new(1)?, Identity::new(2)?, Identity::new(3)?);
-    let waits = |peer, name| Peering { peer, name, addresses: &[] };
-    let known = [waits(&id_a, "a"), waits(&id_b, "b")];
-    let mut relay = Daemon::new(&host_relay, folder.path().join("relay"), &id_relay, &known)?;
-    relay.configure("[relay]\nserve = true\n[network]\ningress = \"none\"\n")?;
-    let [for_a, for_b] = ["192.0.2.1", "198.51.100.1"].map(|at| format!("/ip4/{at}/udp/41820/quic-v1"));
-    let circuit = format!("{for_a}/p2p/{}/p2p-circuit", id_relay.id);
-    let known = [
-        Peering { peer: &id_relay, name: "relay", addresses: &[&for_a] },
-        Peering { peer: &id_b, name: "b", addresses: &[&circuit] },
-    ];
-    let mut a = Daemon::new(&host_a, folder.path().join("a"), &id_a, &known)?;
-    let known = [Peering { peer: &id_relay, name: "relay", addresses: &[&for_b] }, waits(&id_a, "a")];
-    let mut b = Daemon::new(&host_b, folder.path().join("b"), &id_b, &known)?;
-    b.configure(&format!("[relay]\nuse = [\"{for_b}/p2p/{}\"]\n", id_relay.id))?;
-    for daemon in [&mut relay, &mut b, &mut a] {
-        daemon.start()?;
-    }
-    a.wait_for("b", |peer| peer["state"] == "connected" && peer["path"]["rtt_ms"].is_f64())?;
-    let shown = menu(&program, Some(&host_a), &[], &a.socket(), &[])?;
-    let peer = format!("plain: b: connected (relayed, N ms) [disconnect(peer: \"{}\")]", id_b.id);
-    ensure!(shown.contains(&peer), "{shown:#?}\n{}", a.log());
     Ok(())
 }
 

@@ -249,7 +249,7 @@ impl Talk<'_> {
 }
 
 /// Writes what waits, whenever there is room; ends with the connection.
-async fn catch_up(outlet: &Outlet, socket: &StdStream) -> io::Result<()> {
+pub(super) async fn catch_up(outlet: &Outlet, socket: &StdStream) -> io::Result<()> {
     loop {
         outlet.behind().await;
         // A handle of its own, and only for as long: the runtime is woken by whatever comes in on one that it has.

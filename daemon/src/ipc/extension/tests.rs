@@ -15,8 +15,9 @@ use net::plane::{PacketSink, PacketSource};
 use node::drops::{DropCounters, DropReason};
 use tokio::net::{UnixListener, UnixStream};
 
+use super::conversation::catch_up;
 use super::listener::MAX_CONNECTIONS;
-use super::outlet::{MAX_ORDERS, MAX_WAITING};
+use super::outlet::{MAX_ORDERS, MAX_WAITING, Outlet, Sink};
 use super::*;
 
 const LIMIT: Duration = Duration::from_secs(10);
@@ -387,17 +388,11 @@ async fn attack_13_an_extension_that_does_not_read_costs_bounded_memory_and_its_
         assert!(sent < 1_000_000, "nothing is dropped");
     }
     assert_eq!(write(&mut *sink, &[b"newest"]).total(), 0);
-    // Orders overtake what waits.
-    site.extensions.orders.send_modify(|orders| orders.settings.mtu = 1300);
-    let (mut received, mut before_order) = (0, None);
+    let mut received = 0;
     loop {
         match player.hear().await {
             Heard::Packets(packets) if packets == [b"newest"] => break,
             Heard::Packets(packets) => received += packets.len() as u64,
-            Heard::Settings(2, 1300) => {
-                before_order = Some(received);
-                player.say(2, Frame::Ready).await;
-            }
             other @ (Heard::Ack
             | Heard::Refused(..)
             | Heard::Settings(..)
@@ -407,6 +402,30 @@ async fn attack_13_an_extension_that_does_not_read_costs_bounded_memory_and_its_
         }
     }
     assert_eq!(received + site.drops.get(DropReason::ExtensionBehind), sent, "each packet came or was counted");
+}
+
+#[tokio::test]
+async fn orders_overtake_packets_that_wait() {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let (socket, drops) = (Arc::new(ours.into_std().unwrap()), Arc::new(DropCounters::default()));
+    let outlet = Arc::new(Outlet::new(Arc::clone(&socket), Arc::clone(&drops)));
+    let (mut sink, mut sent) = (Sink::new(Arc::clone(&outlet)), 0);
+    while drops.get(DropReason::ExtensionBehind) == 0 {
+        assert_eq!(write(&mut sink, &[&[0x45; 1400][..]; 64]).total(), 0);
+        sent += 64;
+    }
+    assert!(outlet.order(2, &Frame::TunnelSettings(settings(1300))));
+    tokio::spawn(async move { catch_up(&outlet, &socket).await });
+    let (mut player, mut received, mut before_order) = (Player(theirs), 0, None);
+    while received + drops.get(DropReason::ExtensionBehind) < sent {
+        match player.hear().await {
+            Heard::Packets(packets) => received += packets.len() as u64,
+            other => {
+                assert_eq!(other, Heard::Settings(2, 1300));
+                before_order = Some(received);
+            }
+        }
+    }
     assert!(before_order.is_some_and(|before| before < received), "the settings waited behind packets");
 }
 

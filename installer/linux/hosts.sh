@@ -17,7 +17,7 @@ make_base() {
     flock 8
     if [ "$(cat "$base/.complete" 2>/dev/null)" != "$contents" ]; then
         local mirror log
-        mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Origin: Debian' 'Label: Debian' | head -1)
+        mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Origin: Debian' 'Label: Debian' | sed -n 1p)
         log=$(mktemp)
         rm -rf "$base"
         debootstrap --variant=minbase --include="$contents" "$(basename "$base" | cut -d- -f2)" "$base" "$mirror" >"$log" 2>&1 ||

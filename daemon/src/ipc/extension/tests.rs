@@ -1,186 +1,24 @@
 //! An extension played by hand, at a door behind which the test is the control task.
 
+mod site;
+
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream as StdStream;
 use std::sync::Arc;
-use std::time::Duration;
 
 use cryprq_ipc_proto::error::ErrorCode;
-use cryprq_ipc_proto::extension::{StopReason, TunnelSettings};
+use cryprq_ipc_proto::extension::StopReason;
 use cryprq_ipc_proto::frame::Frame;
-use cryprq_ipc_proto::header::{HEADER, Header};
+use cryprq_ipc_proto::header::HEADER;
 use cryprq_ipc_proto::hello::{Hello, Role, Side};
-use cryprq_ipc_proto::packets::PacketWriter;
-use net::plane::{PacketSink, PacketSource};
 use node::drops::{DropCounters, DropReason};
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::UnixStream;
 
 use super::conversation::catch_up;
 use super::listener::MAX_CONNECTIONS;
 use super::outlet::{MAX_ORDERS, MAX_WAITING, Outlet, Sink};
 use super::*;
-
-const LIMIT: Duration = Duration::from_secs(10);
-
-/// The daemon's side.
-struct Site {
-    _folder: tempfile::TempDir,
-    path: std::path::PathBuf,
-    extensions: Extensions,
-    drops: Arc<DropCounters>,
-}
-
-fn site() -> Site {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("tun.sock");
-    let drops = Arc::new(DropCounters::default());
-    let (mut door, extensions) = door(Arc::clone(&drops));
-    door.timing = Timing { hello: Duration::from_millis(300), ready: Duration::from_millis(300) };
-    extensions.orders.send_modify(|orders| orders.settings = settings(1420));
-    tokio::spawn(serve_extensions(UnixListener::bind(&path).unwrap(), door));
-    Site { _folder: folder, path, extensions, drops }
-}
-
-fn settings(mtu: u16) -> TunnelSettings {
-    TunnelSettings { addresses: vec![], included: vec![], excluded: vec![], dns: vec![], mtu }
-}
-
-/// The extension's side.
-struct Player(UnixStream);
-
-impl Site {
-    async fn connect(&self) -> Player {
-        Player(UnixStream::connect(&self.path).await.unwrap())
-    }
-
-    async fn event(&mut self) -> Event {
-        tokio::time::timeout(LIMIT, self.extensions.events.recv()).await.unwrap().unwrap()
-    }
-
-    async fn attached(&mut self) -> Device {
-        match self.event().await {
-            Event::Attached(device, _) => device,
-            Event::InForce(_) => panic!("it was here"),
-            Event::Detached(_) => panic!("it left"),
-        }
-    }
-
-    async fn in_force(&mut self) -> TunnelSettings {
-        match self.event().await {
-            Event::InForce(settings) => settings,
-            Event::Attached(..) => panic!("another came"),
-            Event::Detached(_) => panic!("it left"),
-        }
-    }
-
-    async fn detached(&mut self) {
-        match self.event().await {
-            Event::Detached(done) => done.send(()).unwrap(),
-            Event::Attached(..) => panic!("another came"),
-            Event::InForce(_) => panic!("it stays"),
-        }
-    }
-
-    /// A player that is ready, and the packet loops' end of it.
-    async fn play(&mut self) -> (Player, Device) {
-        let mut player = self.connect().await;
-        player.greet().await;
-        player.settle().await;
-        (player, self.attached().await)
-    }
-}
-
-/// A frame's kind and what a test looks at of it.
-#[derive(Debug, PartialEq)]
-enum Heard {
-    Ack,
-    Refused(ErrorCode, Option<Side>),
-    Settings(u32, u16),
-    Packets(Vec<Vec<u8>>),
-    Error(ErrorCode),
-    Stop(StopReason),
-    End,
-}
-
-impl Player {
-    async fn say(&mut self, id: u32, frame: Frame<'_>) {
-        self.send(&frame.write(id).unwrap()).await;
-    }
-
-    async fn send(&mut self, bytes: &[u8]) {
-        use tokio::io::AsyncWriteExt;
-        self.0.write_all(bytes).await.unwrap();
-    }
-
-    async fn greet(&mut self) {
-        self.say(0, Frame::Hello(Hello::new("test", Role::Extension))).await;
-        assert_eq!(self.hear().await, Heard::Ack);
-    }
-
-    async fn settle(&mut self) {
-        assert_eq!(self.hear().await, Heard::Settings(1, 1420));
-        self.say(1, Frame::Ready).await;
-    }
-
-    async fn hear(&mut self) -> Heard {
-        use tokio::io::AsyncReadExt;
-        let stream = &mut self.0;
-        let frame = async {
-            let mut header = [0; HEADER];
-            stream.read_exact(&mut header).await.ok()?;
-            let header = Header::read(&header).unwrap();
-            let mut body = vec![0; header.length];
-            stream.read_exact(&mut body).await.ok()?;
-            Some((header, body))
-        };
-        let Some((header, body)) = tokio::time::timeout(LIMIT, frame).await.unwrap() else { return Heard::End };
-        match Frame::read(&header, &body).unwrap() {
-            Frame::HelloAck(_) => Heard::Ack,
-            Frame::Refused(refused) => Heard::Refused(refused.error.code, refused.older),
-            Frame::TunnelSettings(settings) => Heard::Settings(header.id, settings.mtu),
-            Frame::Packets(packets) => Heard::Packets(packets.iter().map(<[u8]>::to_vec).collect()),
-            Frame::Error(error) => Heard::Error(error.code),
-            Frame::Stop(reason) => Heard::Stop(reason),
-            other @ (Frame::Hello(_)
-            | Frame::Request(_)
-            | Frame::Reply(_)
-            | Frame::Event(_)
-            | Frame::Ready
-            | Frame::Pause
-            | Frame::Resume) => panic!("a daemon does not say {other:?}"),
-        }
-    }
-}
-
-fn packets(packets: &[&[u8]]) -> Vec<u8> {
-    let mut memory = vec![0; 100_000];
-    let mut writer = PacketWriter::new(&mut memory).unwrap();
-    packets.iter().for_each(|packet| writer.slot(packet.len()).unwrap().copy_from_slice(packet));
-    writer.finish().to_vec()
-}
-
-/// What the sending loop reads, on a thread of its own as there; the test does not wait for one that reads on.
-async fn read(mut source: Box<dyn PacketSource>) -> (Box<dyn PacketSource>, std::io::Result<Vec<Vec<u8>>>) {
-    let (done, end) = oneshot::channel();
-    std::thread::spawn(move || {
-        let read = source.read_batch().map(|mut batch| batch.iter_mut().map(|(_, packet)| packet.to_vec()).collect());
-        let _ = done.send((source, read));
-    });
-    end.await.unwrap()
-}
-
-fn write(sink: &mut dyn PacketSink, packets: &[&[u8]]) -> DropCounters {
-    let (arena, mut end, drops) = (packets.concat(), 0, DropCounters::default());
-    let ranges: Vec<_> = packets
-        .iter()
-        .map(|packet| {
-            end += packet.len();
-            end - packet.len()..end
-        })
-        .collect();
-    ranges.chunks(sink.takes()).for_each(|ranges| sink.write_many(ranges, &arena, &drops));
-    drops
-}
+use site::{Heard, LIMIT, Player, Site, packets, read, settings, site, write};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn packets_pass_both_ways_between_hello_and_farewell() {

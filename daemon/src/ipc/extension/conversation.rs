@@ -1,6 +1,7 @@
 //! One extension, from its hello to its farewell.
 
 use std::io;
+use std::net::Shutdown;
 use std::os::unix::net::UnixStream as StdStream;
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,6 +56,12 @@ pub(super) async fn converse(mut stream: UnixStream, mut door: Door) {
         Err(end) => {
             if let Some((id, frame)) = last_words(&end) {
                 let _ = write(&mut stream, id, &frame).await;
+            }
+            // The seat has a handle of it, too.
+            let _ = stream.into_std().and_then(|socket| socket.shutdown(Shutdown::Both));
+            if let End::Daemon(_) = end {
+                // The control task waits until this is said.
+                leave(&door).await;
             }
             end
         }
@@ -113,8 +120,16 @@ struct Pushed {
 async fn prepare(stream: &mut UnixStream, door: &mut Door) -> Result<Pushed, End> {
     const FIRST: u32 = 1;
     let settings = door.orders.borrow_and_update().settings.clone();
+    // Settings that change meanwhile are for later, so this look at the orders does not count as one.
+    let mut ending = door.orders.clone();
+    let ending = ending.wait_for(|orders| orders.stop.is_some());
     write(stream, FIRST, &Frame::TunnelSettings(settings.clone())).await.map_err(|_| End::Left)?;
-    let (header, body) = match timeout(door.timing.ready, read(stream)).await {
+    let read = tokio::select! {
+        biased;
+        ended = ending => return Err(End::Daemon(ended.ok().and_then(|orders| orders.stop))),
+        read = timeout(door.timing.ready, read(stream)) => read,
+    };
+    let (header, body) = match read {
         Ok(Ok(frame)) => frame,
         Ok(Err(Unread::Foreign(error))) => return Err(End::Fault(error.into())),
         Ok(Err(Unread::Left)) => return Err(End::Left),
@@ -156,12 +171,17 @@ async fn attach(stream: UnixStream, door: &mut Door, pushed: Pushed, _seated: &S
         outlet.order(id, &frame);
     }
     // Both loops see it, if they should look once more.
-    let _ = socket.shutdown(std::net::Shutdown::Both);
+    let _ = socket.shutdown(Shutdown::Both);
+    leave(door).await;
+    Ok(end)
+}
+
+/// Tells the control task that the extension left, and waits until it has seen that.
+async fn leave(door: &Door) {
     let (done, detached) = oneshot::channel();
     if door.events.send(Event::Detached(done)).await.is_ok() {
         let _ = detached.await;
     }
-    Ok(end)
 }
 
 fn last_words(end: &End) -> Option<(u32, Frame<'static>)> {

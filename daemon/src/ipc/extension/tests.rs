@@ -102,6 +102,23 @@ async fn an_extension_that_comes_while_the_daemon_ends_is_told_that_none_follows
     }
 }
 
+#[tokio::test]
+async fn an_extension_that_is_not_ready_yet_is_told_that_none_follows_before_the_daemon_goes_on() {
+    let mut site = site();
+    let mut player = site.connect().await;
+    player.greet().await;
+    assert_eq!(player.hear().await, Heard::Settings(1, 1420));
+    site.extensions.orders.send_modify(|orders| orders.stop = Some(StopReason::DaemonStopping));
+    site.detached().await;
+    assert_eq!(player.hear().await, Heard::Stop(StopReason::DaemonStopping));
+    assert_eq!(player.hear().await, Heard::End);
+    // One that comes after that, too.
+    let mut late = site.connect().await;
+    late.greet().await;
+    assert_eq!(late.hear().await, Heard::Settings(1, 1420));
+    assert_eq!(late.hear().await, Heard::Stop(StopReason::DaemonStopping));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_paused_extension_gets_nothing_until_it_resumes() {
     let mut site = site();
@@ -185,6 +202,7 @@ async fn attack_08_whoever_does_not_begin_as_an_extension_is_refused_with_the_re
     assert_eq!(early.hear().await, Heard::Settings(1, 1420));
     early.send(&packets(&[b"early"])).await;
     assert_eq!(early.hear().await, Heard::Error(ErrorCode::BadRequest));
+    assert_eq!(early.hear().await, Heard::End);
     assert!(site.extensions.events.try_recv().is_err(), "none of them was attached");
     site.play().await;
 }

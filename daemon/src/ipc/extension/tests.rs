@@ -18,7 +18,7 @@ use super::conversation::catch_up;
 use super::listener::MAX_CONNECTIONS;
 use super::outlet::{MAX_ORDERS, MAX_WAITING, Outlet, Sink};
 use super::*;
-use site::{Heard, LIMIT, Player, Site, packets, read, settings, site, write};
+use site::{Heard, LIMIT, Player, Site, impatient, packets, read, settings, site, write};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn packets_pass_both_ways_between_hello_and_farewell() {
@@ -57,7 +57,7 @@ async fn a_source_whose_extension_is_gone_waits_until_it_is_woken() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn changed_settings_are_pushed_and_have_to_be_in_force_in_time() {
-    let mut site = site();
+    let mut site = impatient();
     let (mut player, Device { source, .. }) = site.play().await;
     let _reader = tokio::spawn(read(source));
     for (number, mtu) in [(2, 1300), (3, 1280)] {
@@ -166,7 +166,7 @@ async fn attack_15_a_second_extension_is_refused_and_a_dead_one_gives_way() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn attack_08_whoever_does_not_begin_as_an_extension_is_refused_with_the_reason() {
-    let mut site = site();
+    let mut site = impatient();
     let hello = |min_version, max_version| Hello { min_version, max_version, ..Hello::new("test", Role::Extension) };
     let future = {
         let mut bytes = Frame::Ready.write(0).unwrap();
@@ -340,7 +340,7 @@ async fn attack_13_an_extension_that_talks_without_end_is_cut_off() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn attack_13_silent_connections_do_not_keep_out_an_extension_for_long() {
-    let site = site();
+    let site = impatient();
     let mut silent = Vec::new();
     for _ in 0..MAX_CONNECTIONS {
         silent.push(site.connect().await);

@@ -26,12 +26,22 @@ pub(super) struct Site {
     pub(super) drops: Arc<DropCounters>,
 }
 
+/// One that waits for an extension longer than any is held up by a busy machine.
 pub(super) fn site() -> Site {
+    site_that_waits(LIMIT)
+}
+
+/// One at which a test waits until an extension was waited for in vain.
+pub(super) fn impatient() -> Site {
+    site_that_waits(Duration::from_secs(1))
+}
+
+fn site_that_waits(time: Duration) -> Site {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("tun.sock");
     let drops = Arc::new(DropCounters::default());
     let (mut door, extensions) = door(Arc::clone(&drops));
-    door.timing = Timing { hello: Duration::from_millis(300), ready: Duration::from_millis(300) };
+    door.timing = Timing { hello: time, ready: time };
     extensions.orders.send_modify(|orders| orders.settings = settings(1420));
     tokio::spawn(serve_extensions(UnixListener::bind(&path).unwrap(), door));
     Site { _folder: folder, path, extensions, drops }

@@ -21,6 +21,10 @@ die() {
     exit 1
 }
 loaded() { launchctl print $job >/dev/null 2>&1; }
+# Whether an access list lets somebody change it.
+granted() {
+    [ -n "$(ls -led "$1" | sed -nE '/^ *[0-9]+: .* allow (.*,)?(write|append|add_|delete|chown)/p')" ]
+}
 remove() {
     reason=$(rm -rf "$@" 2>&1) || die "cannot remove everything, run this again when it is mended: $reason"
 }
@@ -51,7 +55,7 @@ main() {
         done
     fi
     # What a killed daemon left in the system; only if the program is still what was installed.
-    if [ -n "$(find $daemon -prune -type f -user root ! -perm -020 ! -perm -002 2>/dev/null)" ]; then
+    if [ -n "$(find $daemon -prune -type f -user root ! -perm -020 ! -perm -002 2>/dev/null)" ] && ! granted $daemon; then
         $daemon --cleanup >/dev/null 2>&1 || say "the daemon could not clean up after itself; a restart of the Mac does it"
     fi
 

@@ -30,10 +30,17 @@ check_caller() {
     [ "$1" = / ] || die "this is installed on the volume that the Mac starts from, not on '$1'"
 }
 
+# Whether an access list lets somebody change what $1 is, of which its mode says nothing. Some of macOS's own folders have
+# one that forbids.
+granted() {
+    [ -n "$(ls -led "$1" | sed -nE '/^ *[0-9]+: .* allow (.*,)?(write|append|add_|delete|chown)/p')" ]
+}
+
 # Whether root alone can change what $1 is, if it is there at all. $2 is "d" for a folder, "f" for a file, which then has
 # no second name either.
 roots_own() {
     [ -e "$1" ] || [ -L "$1" ] || return 0
+    if granted "$1"; then return 1; fi
     if [ "$2" = f ]; then
         [ -n "$(find "$1" -prune -type f -links 1 -user root ! -perm -020 ! -perm -002)" ]
     else
@@ -47,7 +54,7 @@ check_folders() {
     for folder in /opt $home $home/bin /Library /Library/LaunchDaemons /Library/PrivilegedHelperTools "$support" $logs \
         /private /private/etc /private/etc/newsyslog.d /private/etc/paths.d; do
         roots_own "$folder" d || {
-            reason="$folder is a link, or others than root may change it; 'ls -ld' shows it, and 'sudo chown root:wheel' and 'sudo chmod 755' mend it"
+            reason="$folder is a link, or others than root may change it; 'ls -led' shows it, and 'sudo chown root:wheel', 'sudo chmod 755' and 'sudo chmod -N' mend it"
             return 1
         }
     done

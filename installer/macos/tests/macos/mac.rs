@@ -21,7 +21,7 @@ const SCRIPTS: &str = "/private/tmp/scripts";
 const FAKE: &str = "/fake";
 
 /// macOS's own commands: as much of each as the scripts use.
-const COMMANDS: [(&str, &str); 9] = [
+const COMMANDS: [(&str, &str); 10] = [
     (
         "/bin/launchctl",
         r#"case $1 in
@@ -59,6 +59,12 @@ esac"#,
 Print*) sed -n '/SockPathGroup/{n;s/[^0-9]//g;p;}' "$3" ;;
 Set*) sed -i "/SockPathGroup/{n;s/[0-9][0-9]*/${2##* }/;}" "$3" ;;
 esac"#,
+    ),
+    (
+        "/bin/ls",
+        r#"[ "$1" = -led ] || exit 64
+echo "drwxr-xr-x+ 3 root  wheel  96 Nov 30 09:00 $2"
+sed -n "s|^$2 has ||p" /fake/access"#,
     ),
     ("/usr/bin/sw_vers", "cat /fake/system"),
     ("/usr/bin/uname", "cat /fake/machine"),
@@ -133,6 +139,7 @@ impl Mac {
         mac.write("/fake/machine", "arm64\n", 0o644);
         mac.write("/fake/clock", "1795000000\n", 0o644);
         mac.write("/fake/Groups/admin", "80\n", 0o644);
+        mac.write("/fake/access", "", 0o644);
         mac.write("/fake/calls", "", 0o644);
         let tried = mac.run("/usr/bin/env", &[]);
         if !tried.status.success() {

@@ -121,6 +121,43 @@ fn attack_17_18_a_folder_that_others_can_change_or_that_is_a_link_is_refused_bef
 }
 
 #[test]
+fn attack_17_18_what_an_access_list_lets_others_change_is_refused_whatever_its_mode_says() {
+    const REASON: &str = "others than root may change it";
+    let list = |mac: &Mac, place: &str, entries: &[&str]| {
+        let lines = entries.iter().enumerate().map(|(at, entry)| format!("{place} has  {at}: {entry}\n"));
+        mac.fake("access", &lines.collect::<String>());
+    };
+    let Some(mac) = Mac::new("bash") else { return };
+    let before = mac.everything();
+    let access = |line: &String| line.contains(" /fake/access ");
+    for (place, granted) in [
+        ("/Library/LaunchDaemons", "user:eve allow list,add_file,search"),
+        ("/Library/PrivilegedHelperTools", "group:staff inherited allow delete_child"),
+        ("/opt", "user:eve smith allow add_subdirectory"),
+        ("/private/etc/paths.d", "group:everyone allow writesecurity,file_inherit,directory_inherit,only_inherit"),
+    ] {
+        let created = !mac.has(place);
+        fs::create_dir_all(mac.path(place)).unwrap();
+        list(&mac, place, &["group:everyone deny delete", granted]);
+        let told = refusal(&mac.install(&Fixture::new(), "1.2.3"));
+        assert!(told.contains(&format!("error: {place} is ")) && told.contains(REASON), "{place}: {told}");
+        if created {
+            fs::remove_dir(mac.path(place)).unwrap();
+        }
+        let changed = difference(&before, &mac.everything());
+        assert!(changed.iter().all(access), "{changed:?}");
+    }
+    // What forbids, and what lets somebody look, is as good as none.
+    list(&mac, "/Library/LaunchDaemons", &["group:everyone deny delete", "user:eve allow list,search,readattr"]);
+    success(&mac.install(&Fixture::new(), "1.2.3"));
+    list(&mac, DAEMON, &["user:eve allow write,append"]);
+    assert!(refusal(&mac.script("postinstall")).contains(REASON));
+    mac.calls();
+    success(&mac.run(UNINSTALLER, &["--purge"]));
+    assert!(!mac.calls().iter().any(|call| call == "cryprqd --cleanup"), "root ran what others could change");
+}
+
+#[test]
 fn attack_17_a_program_that_is_missing_linked_or_writable_is_not_started() {
     let swap = |mac: &Mac| {
         fs::rename(mac.path(DAEMON), mac.path("/private/tmp/daemon")).unwrap();
@@ -268,7 +305,7 @@ fn attack_17_nothing_of_the_callers_environment_is_run() {
         let Some(mut mac) = Mac::new(shell) else { return };
         let evil = mac.path("/private/tmp/evil");
         fs::create_dir(&evil).unwrap();
-        for name in ["id", "find", "launchctl", "cat", "sed", "mkdir", "dscl", "startup"] {
+        for name in ["id", "find", "launchctl", "ls", "cat", "sed", "mkdir", "dscl", "startup"] {
             mac.write(&format!("/private/tmp/evil/{name}"), "#!/bin/sh\n: >/fake/taken-over\n", 0o755);
         }
         mac.environment = vec![

@@ -99,6 +99,9 @@ fn clear_the_way(path: &Path) -> Result<(), SocketError> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+    use std::time::{Duration, Instant};
+
     use super::*;
 
     #[test]
@@ -160,24 +163,29 @@ mod tests {
     fn attack_06_the_socket_never_has_a_looser_mode_than_asked() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("control.sock");
-        let stop = std::sync::atomic::AtomicBool::new(false);
+        let (stop, seen) = (AtomicBool::new(false), AtomicU32::new(0));
         std::thread::scope(|scope| {
             let watcher = scope.spawn(|| {
-                let mut seen = 0;
-                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                while !stop.load(Ordering::Relaxed) {
                     if let Ok(metadata) = fs::symlink_metadata(&path) {
                         assert_eq!(metadata.permissions().mode() & 0o777, 0o600, "at the public name");
-                        seen += 1;
+                        seen.fetch_add(1, Ordering::Relaxed);
                     }
                 }
-                seen
             });
-            for _ in 0..200 {
+            // At least so many, and until the watcher had its turn while one was there.
+            let (mut made, end) = (0, Instant::now() + Duration::from_secs(60));
+            while made < 200 || seen.load(Ordering::Relaxed) == 0 {
                 drop(listen(&path, 0o600, None).unwrap());
+                made += 1;
+                if watcher.is_finished() || Instant::now() > end {
+                    break;
+                }
             }
-            stop.store(true, std::sync::atomic::Ordering::Relaxed);
-            assert!(watcher.join().unwrap() > 0, "the watcher looked while sockets were made");
+            stop.store(true, Ordering::Relaxed);
+            watcher.join().unwrap();
         });
+        assert!(seen.into_inner() > 0, "the watcher looked while sockets were made");
     }
 
     #[test]

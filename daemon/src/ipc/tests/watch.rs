@@ -216,7 +216,10 @@ async fn attack_13_nobody_looks_at_the_state_while_nobody_watches() {
     assert!(looked(LIMIT).await && watcher.wait().await);
     assert!(looked(LIMIT).await, "again while it is watched");
     drop(watcher);
-    // One look may be under way.
-    looked(look * 20).await;
-    assert!(!looked(look * 20).await);
+    // One look may be under way, and may come late.
+    let mut more = 0;
+    for _ in 0..4 {
+        more += u32::from(looked(look * 10).await);
+    }
+    assert!(more <= 1, "{more} looks for nobody");
 }

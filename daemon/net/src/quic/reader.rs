@@ -181,7 +181,7 @@ impl Reader {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use std::net::UdpSocket as StdSocket;
+    use std::net::{Ipv4Addr, UdpSocket as StdSocket};
     use std::os::fd::AsFd;
 
     use futures::task::noop_waker;
@@ -194,8 +194,9 @@ pub(crate) mod tests {
     pub(crate) fn failing() -> (Reader, StdSocket) {
         let (reader, ..) = reader();
         let other = StdSocket::from(reader.socket.as_fd().try_clone_to_owned().unwrap());
-        let nobody = StdSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        other.connect(nobody).unwrap();
+        // Where nobody else comes: an address of this process's own, and no port that the system gives away.
+        let [.., high, low] = std::process::id().to_be_bytes();
+        other.connect((Ipv4Addr::new(127, 53, high, low), 4182)).unwrap();
         (reader, other)
     }
 

@@ -109,6 +109,14 @@ impl Host {
     }
 }
 
+/// A port that refuses connections for as long as this is held.
+fn silent() -> (tokio::net::TcpSocket, u16) {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let port = socket.local_addr().unwrap().port();
+    (socket, port)
+}
+
 async fn meet(a: &mut Host, b: &mut Host, address: Multiaddr) {
     a.net.allow(b.key, PeerSlot(1), Arc::default()).await;
     b.net.allow(a.key, PeerSlot(1), Arc::default()).await;
@@ -147,11 +155,12 @@ async fn handshake_messages_pass_both_ways_over_quic_and_over_tcp() {
 #[tokio::test]
 async fn a_peer_that_starts_later_is_reached_by_itself() {
     let mut a = Host::new(3).await;
-    // A port that nobody listens on yet.
-    let port = std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    // A port that nobody listens on yet, nor can anybody else.
+    let (held, port) = silent();
     a.net.allow(key(4), PeerSlot(1), Arc::default()).await;
     a.net.dial(key(4), vec![format!("/ip4/127.0.0.1/tcp/{port}").parse().unwrap()]).await;
     a.next("a failed dial", |e| matches!(e, NetEvent::DialFailed { .. }).then_some(())).await;
+    drop(held);
     let (late, _events) = start(4, port);
     late.allow(a.key, PeerSlot(1), Arc::default()).await;
     assert_eq!(a.connected().await, Dialled::ByUs);
@@ -161,8 +170,8 @@ async fn a_peer_that_starts_later_is_reached_by_itself() {
 async fn why_a_peer_was_not_reached_is_told_for_each_address() {
     let (mut a, b) = (Host::new(18).await, Host::new(19).await);
     let failure = |event| if let NetEvent::DialFailed { failure, .. } = event { Some(failure) } else { None };
-    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let nobody: Multiaddr = format!("/ip4/127.0.0.1/tcp/{}", closed.port()).parse().unwrap();
+    let (_held, port) = silent();
+    let nobody: Multiaddr = format!("/ip4/127.0.0.1/tcp/{port}").parse().unwrap();
     // B's addresses, under another PeerId than B's.
     for (slot, (addresses, fault, texts)) in [
         (vec![nobody.clone()], DialFault::Unreachable, vec!["refused"]),
@@ -198,7 +207,7 @@ async fn a_stranger_gets_nothing() {
 #[tokio::test]
 async fn a_tunnel_that_keeps_asking_for_a_connection_does_not_make_us_hammer() {
     let mut a = Host::new(12).await;
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let (_held, port) = silent();
     let nowhere: Multiaddr = format!("/ip4/127.0.0.1/tcp/{port}").parse().unwrap();
     let failed = |event| if let NetEvent::DialFailed { peer, .. } = event { Some(peer) } else { None };
     a.net.allow(key(13), PeerSlot(1), Arc::default()).await;

@@ -122,9 +122,15 @@ fn an_empty_datagram_is_an_empty_run() {
 
 #[test]
 fn both_families_may_have_the_same_port() {
-    let four = open(Ipv4Addr::UNSPECIFIED.into(), &UdpOptions::default());
-    let port = four.address().port();
-    let six = UdpSocket::open((Ipv6Addr::UNSPECIFIED, port).into(), &UdpOptions::default()).unwrap();
+    // The first that nobody else has in the other family.
+    let (_four, port, six) = std::iter::repeat_with(|| open(Ipv4Addr::UNSPECIFIED.into(), &UdpOptions::default()))
+        .take(10)
+        .find_map(|four| {
+            let port = four.address().port();
+            let six = UdpSocket::open((Ipv6Addr::UNSPECIFIED, port).into(), &UdpOptions::default()).ok()?;
+            Some((four, port, six))
+        })
+        .unwrap();
     assert_eq!(six.address().port(), port);
     let again = UdpSocket::open((Ipv4Addr::UNSPECIFIED, port).into(), &UdpOptions::default());
     assert!(matches!(again, Err(UdpError::Bind { error, .. }) if error.kind() == ErrorKind::AddrInUse));

@@ -32,11 +32,18 @@ async fn under_load_less_goes_out_than_came_in_until_an_address_is_proven() {
     for source in &slow {
         until("the handshake is open", || !source.answers().is_empty()).await;
     }
-    // Everybody else, each from an address of its own, is asked to prove it.
+    // Everybody else, each from an address of its own, is asked to prove it: all at once, before the slow ones are given up.
+    let others: Vec<_> = flights[OPEN..]
+        .iter()
+        .zip(1..)
+        .map(|(flight, number)| {
+            let mut source = Source::new(IpAddr::from([127, 9, 9, number]));
+            flight.iter().for_each(|packet| source.send(socket(&address), packet));
+            source
+        })
+        .collect();
     let (mut sent, mut received) = (0, 0);
-    for (number, flight) in flights[OPEN..].iter().enumerate() {
-        let mut source = Source::new(IpAddr::from([127, 9, 9, number as u8 + 1]));
-        flight.iter().for_each(|packet| source.send(socket(&address), packet));
+    for (number, source) in others.iter().enumerate() {
         let mut answers = Vec::new();
         until("an answer", || {
             answers.extend(source.answers());

@@ -3,11 +3,13 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use anyhow::Context;
+use futures::TryStreamExt;
 use ipnet::IpNet;
 use os::network::Network;
+use rtnetlink::packet_route::link::LinkFlags;
 use rtnetlink::{LinkBridge, LinkUnspec, LinkVeth, RouteMessageBuilder};
 
-use super::Host;
+use super::{Host, until};
 
 /// The name of the outer interface on every host.
 pub const WIRE: &str = "wire";
@@ -22,7 +24,24 @@ const BRIDGE: &str = "bridge";
 /// What the kernel refuses.
 pub fn join(a: &Host, b: &Host) -> anyhow::Result<()> {
     cable(a, WIRE, b, WIRE)?;
-    number(&[a, b])
+    number(&[a, b])?;
+    running(&[(a, WIRE), (b, WIRE)])
+}
+
+/// Waits until the kernel calls links that are up running, which it does in its own time, and gives them routes.
+fn running(links: &[(&Host, &'static str)]) -> anyhow::Result<()> {
+    let is_running = |host: &Host, name: &'static str| {
+        host.network(async move |network| {
+            let index = network.index_of(name).await?.context("no link")?;
+            let (connection, handle, _) = rtnetlink::new_connection()?;
+            tokio::spawn(connection);
+            let link = handle.link().get().match_index(index).execute().try_next().await?.context("no link")?;
+            Ok(link.header.flags.contains(LinkFlags::Running))
+        })
+    };
+    links
+        .iter()
+        .try_for_each(|&(host, name)| until("the link runs", || is_running(host, name).is_ok_and(|running| running)))
 }
 
 /// Joins two hosts by a second cable. There they are 198.51.100.1 and .2.
@@ -34,7 +53,7 @@ pub fn join_by_spare(a: &Host, b: &Host) -> anyhow::Result<()> {
     for (host, number) in [a, b].into_iter().zip(1..) {
         address(host, SPARE, vec![format!("198.51.100.{number}/24").parse()?])?;
     }
-    Ok(())
+    running(&[(a, SPARE), (b, SPARE)])
 }
 
 /// A network beyond a router, with one host.
@@ -61,6 +80,7 @@ pub fn join_beyond(router: &Host, host: &Host, network: Beyond) -> anyhow::Resul
             [format!("203.0.113.{}/26", first + last).parse()?, format!("2001:db8:{number}::{last}/64").parse()?];
         address(end, link, addresses.into())?;
     }
+    running(&[(router, name), (host, WIRE)])?;
     change(host, async move |handle, _| {
         let ipv4 = RouteMessageBuilder::<Ipv4Addr>::new().gateway(Ipv4Addr::new(203, 0, 113, first + 3)).build();
         let ipv6 = RouteMessageBuilder::<Ipv6Addr>::new().gateway(Ipv6Addr::new(0x2001, 0xdb8, number, 0, 0, 0, 0, 3));
@@ -80,6 +100,7 @@ pub fn switch(hosts: &[&Host]) -> anyhow::Result<Host> {
         plug(&switch, port, host)?;
     }
     number(hosts)?;
+    running(&hosts.iter().map(|&host| (host, WIRE)).collect::<Vec<_>>())?;
     Ok(switch)
 }
 

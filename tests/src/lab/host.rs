@@ -177,6 +177,20 @@ impl Host {
         })
     }
 
+    /// Has a link hold what waits while a daemon gets no processor, instead of dropping it.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn lengthen_queue(&self, name: &'static str) -> anyhow::Result<()> {
+        self.network(async move |network| {
+            let index = network.index_of(name).await?.with_context(|| format!("no link {name}"))?;
+            let (connection, handle, _) = rtnetlink::new_connection()?;
+            tokio::spawn(connection);
+            let longer = rtnetlink::LinkUnspec::new_with_index(index).txqueuelen(20_000).build();
+            Ok(handle.link().set(longer).execute().await?)
+        })
+    }
+
     /// Has the outer link take packets of so many bytes.
     ///
     /// # Errors

@@ -28,11 +28,11 @@ fn outlives(way: Way, dies: impl Fn(&mut Pair) -> &mut Daemon) -> Result<()> {
     ];
     until_within("packets flow", BACK, || flows.iter().all(|flow| flow.arrived() > 50))?;
     dies(&mut pair).kill()?;
+    ensure!(!transfer.is_finished(), "the download was still on its way");
     dies(&mut pair).start()?;
     let before = flows.each_ref().map(Flow::arrived);
     until_within("packets flow again", BACK, || flows.iter().zip(before).all(|(flow, before)| flow.arrived() > before))
         .with_context(|| logs(&pair))?;
-    ensure!(!transfer.is_finished(), "the download was still on its way");
     transfer.finish()?;
     for flow in flows {
         ensure!(flow.finish()?.repeated == 0, "no packet came twice");

@@ -16,8 +16,9 @@ use nix::unistd::Pid;
 
 /// `nobody`, on every system.
 const NOBODY: u32 = 65534;
-/// Long enough for the rotations that a peer answers in a burst.
-const SECONDS: &str = "12";
+/// Long enough for the rotations that a peer answers in a burst, though a busy machine takes 6 s to start the daemon that
+/// died in the middle.
+const SECONDS: &str = "20";
 const ROWS: usize = 13;
 
 /// A machine whose `/dev/net/tun` is for everybody, or `None` with a line that says why it cannot be had.

@@ -34,9 +34,9 @@ fn a_daemon_that_is_asked_to_stop_does_so_at_once_and_leaves_nothing_behind() ->
         pair.a.wait_connected()?;
         ensure!(pair.host_a.state()? != before, "interface, addresses and routes are seen");
         pair.a.signal(signal)?;
-        // The promise is 1 s; a busy machine gets three times as much.
+        // The promise is 1 s; a busy machine gets ten times as much.
         let socket = pair.a.socket();
-        until_within("the daemon is gone", Duration::from_secs(3), || !socket.exists())?;
+        until_within("the daemon is gone", Duration::from_secs(10), || !socket.exists())?;
         let status = pair.a.wait()?;
         ensure!(status.success(), "{signal} ends it with {status}");
         ensure!(pair.host_a.state()? == before, "{signal}: the system is as it was");

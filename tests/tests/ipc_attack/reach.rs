@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 
 use anyhow::{Result, ensure};
+use cryprq_tests::lab::until;
 use cryprq_tests::local::{Folder, Local};
 
 /// Inodes of the daemon's sockets.
@@ -30,7 +31,8 @@ fn attack_11_no_tcp_port_leads_to_the_control_socket() -> Result<()> {
     // TCP is switched off in this configuration, so what listens now would be the control plane's.
     let daemon = Folder::new("")?.start()?;
     ensure!(counted(&daemon, "unix")? > 0, "the control socket is seen");
-    ensure!(counted(&daemon, "udp")? > 0, "QUIC is seen");
+    // It listens once the task of the network runs, which no caller waits for.
+    until("QUIC is seen", || counted(&daemon, "udp").is_ok_and(|count| count > 0))?;
     ensure!(counted(&daemon, "tcp")? + counted(&daemon, "tcp6")? == 0, "a TCP socket is open");
     Ok(())
 }

@@ -112,7 +112,8 @@ fn a_peer_is_shown_from_connecting_to_connected_to_stalled() -> Result<()> {
     assert_eq!(shown, rows(&["headline: Connecting…", &own, &peer, &exit, INVITE]));
 
     pair.b.start()?;
-    pair.a.wait_for("b", |peer| peer["state"] == "connected" && peer["path"]["rtt_ms"].is_f64())?;
+    let is_direct = |path: &serde_json::Value| path["kind"] == "udp" && path["rtt_ms"].is_f64();
+    pair.a.wait_for("b", |peer| peer["state"] == "connected" && is_direct(&peer["path"]))?;
     let shown = until_shown(&program, &pair, "Connected to 1 of 1")?;
     let peer = format!("plain: b: connected (direct, N ms) [disconnect(peer: \"{id}\")]");
     let facts = "detail: last packet N s ago, ↓ N bit/s ↑ N bit/s, new keys in N s";

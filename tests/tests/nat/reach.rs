@@ -34,31 +34,29 @@ fn checked(nat: Nat) -> Result<Option<Checked>> {
     Ok(Some(Checked { open, host, _router: router, internet, folder }))
 }
 
-/// Waits until the host knows whether it can be reached.
-fn verdict(lab: &Checked) -> Result<Value> {
+/// Waits until what the host says of whether it can be reached is so.
+fn wait_until_reachable(lab: &Checked, what: &str, is_so: impl Fn(&str) -> bool) -> Result<Value> {
     let mut check = Value::Null;
-    until_within("somebody tried to reach the host", LIMIT, || {
+    until_within(what, LIMIT, || {
         check = lab.host.ask("netcheck").unwrap_or_default();
-        check["reachable"].as_str().is_some_and(|reachable| reachable != "unknown")
+        check["reachable"].as_str().is_some_and(&is_so)
     })
     .with_context(|| format!("{check}\nhost:\n{}\nopen:\n{}", lab.host.log(), lab.open.log()))?;
     Ok(check)
 }
 
-/// Waits until the host knows that it can be reached.
-fn wait_until_reached(lab: &Checked) -> Result<()> {
-    let mut check = Value::Null;
-    until_within("the host knows that it can be reached", LIMIT, || {
-        check = lab.host.ask("netcheck").unwrap_or_default();
-        check["reachable"] == "yes"
-    })
-    .with_context(|| format!("{check}\nhost:\n{}\nopen:\n{}", lab.host.log(), lab.open.log()))
+fn wait_until_tried(lab: &Checked) -> Result<Value> {
+    wait_until_reachable(lab, "somebody tried to reach the host", |reachable| reachable != "unknown")
+}
+
+fn wait_until_reached(lab: &Checked) -> Result<Value> {
+    wait_until_reachable(lab, "the host knows that it can be reached", |reachable| reachable == "yes")
 }
 
 #[test]
 fn a_check_from_another_port_is_not_fooled_by_the_hole_that_our_own_dial_made() -> Result<()> {
     let Some(lab) = checked(Nat::Cone)? else { return Ok(()) };
-    let check = verdict(&lab)?;
+    let check = wait_until_tried(&lab)?;
     ensure!(check["reachable"] == "no" && check["udp"] == "works" && check["nat"] == "some", "{check}");
     let advice = check["advice"].as_array().context("no list")?;
     ensure!(advice.iter().any(|line| line.as_str().is_some_and(|line| line.contains("forward UDP port"))), "{check}");
@@ -95,7 +93,7 @@ fn the_ticket_of_a_host_that_was_reached_from_outside_leads_a_stranger_there() -
 #[test]
 fn who_invites_to_a_host_that_was_not_reached_is_told() -> Result<()> {
     let Some(lab) = checked(Nat::Cone)? else { return Ok(()) };
-    verdict(&lab)?;
+    wait_until_tried(&lab)?;
     let made = lab.host.ask("invite")?;
     ensure!(made["reachable"] == "no" && made["ticket"].is_string(), "{made}");
     Ok(())

@@ -83,7 +83,7 @@ fn packets_pass_both_ways_and_the_interface_goes_with_the_handle() {
 
             drop(tun);
             assert_eq!(network.index_of("cqtest0").await.unwrap(), None);
-            network.remove_link("cqtest0").await.unwrap();
+            network.remove_link(index).await.unwrap();
         });
     });
 }

@@ -188,14 +188,10 @@ impl Interface {
         Ok(())
     }
 
-    /// Takes it away, unless another has its name by now, and brings the journal up to date.
+    /// Takes it away, whatever it is called by now, and brings the journal up to date.
     pub async fn close(self, system: &mut System) {
         // What fails here is in the journal and dealt with at the next start.
-        let removed = match self.network.index_of(&self.name).await {
-            Ok(index) if index == Some(self.index) => self.network.remove_link(&self.name).await,
-            other => other.map(drop),
-        };
-        if removed.is_ok() {
+        if self.network.remove_link(self.index).await.is_ok() {
             system.strike(&Change::Link { name: self.name });
         }
     }

@@ -177,6 +177,17 @@ impl Host {
         })
     }
 
+    /// Takes a link away.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn remove_link(&self, name: &'static str) -> anyhow::Result<()> {
+        self.network(async move |network| {
+            let index = network.index_of(name).await?.with_context(|| format!("no link {name}"))?;
+            Ok(network.remove_link(index).await?)
+        })
+    }
+
     /// Has a link hold what waits while a daemon gets no processor, instead of dropping it.
     ///
     /// # Errors

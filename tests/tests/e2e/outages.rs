@@ -48,7 +48,7 @@ fn outlives_the_outer_interface(way: Way) -> Result<()> {
     let Some(pair) = connected_by(way, &[B_QUIC])? else { return Ok(()) };
     let transfer = under_way(&pair)?;
     // The other end of the cable goes with it.
-    pair.host_a.network(async |network| Ok(network.remove_link(WIRE).await?))?;
+    pair.host_a.remove_link(WIRE)?;
     until("A says that it has no network", || complains(&pair.a, "no_network")).with_context(|| logs(&pair))?;
     silence_without_haste(&pair)?;
     ensure!(!transfer.is_finished(), "nothing passes without an interface");

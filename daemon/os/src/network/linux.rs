@@ -151,12 +151,10 @@ impl Network {
     ///
     /// # Errors
     /// [`NetworkError`].
-    pub async fn remove_link(&self, name: &str) -> Result<(), NetworkError> {
-        match self.index_of(name).await? {
-            None => Ok(()),
-            Some(index) => {
-                self.0.link().del(index).execute().await.map_err(failed(format!("remove the interface {name}")))
-            }
+    pub async fn remove_link(&self, interface: u32) -> Result<(), NetworkError> {
+        match self.0.link().del(interface).execute().await {
+            Err(error) if is(&error, libc::ENODEV) => Ok(()),
+            result => result.map_err(failed(format!("remove interface {interface}"))),
         }
     }
 }

@@ -99,7 +99,7 @@ impl Network {
     ///
     /// # Errors
     /// Never: there is no handle.
-    pub async fn remove_link(&self, _name: &str) -> Result<(), NetworkError> {
+    pub async fn remove_link(&self, _interface: u32) -> Result<(), NetworkError> {
         match self.0 {}
     }
 }

@@ -28,7 +28,7 @@ use crate::ipc::{Authority, Call, Caller, extension, serve};
 use crate::logging::LogLevel;
 use crate::service;
 use crate::state_dir::{self, StateDir};
-use crate::supervisor::{Ending, Environment, OwnAddresses, Parts, Supervisor, Surroundings};
+use crate::supervisor::{Ending, Environment, OwnAddresses, Parts, Snapshot, Supervisor, Surroundings};
 use crate::system::{Step, System};
 
 /// Places for secrets to begin with: the identity, and per peer a PSK (twice) and two chain keys while one is replaced.
@@ -143,7 +143,9 @@ pub async fn run(prepared: Prepared, limits: TunnelLimits, log: LogLevel) -> any
     let own = OwnAddresses::new(&config, identity.public(), state.own_ipv4()?);
     let surroundings = match &environment {
         // A kernel that does not tell is complained of by whatever needs to know more.
-        Some(around) => Surroundings::look(&around.network, &config.interface, &own).await.unwrap_or_default(),
+        Some(around) => Snapshot::take(&around.network)
+            .await
+            .map_or_else(|_| Surroundings::default(), |seen| Surroundings::of(&seen, &config.interface, &own)),
         None => Surroundings::default(),
     };
     surroundings.check_range(config.ipv4).map_err(|error| anyhow::anyhow!("{error}: choose another range"))?;

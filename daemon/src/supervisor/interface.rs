@@ -14,6 +14,7 @@ use os::network::Network;
 use os::tun::{Tun, TunConfig, TunOffload};
 
 use super::health::{Fault, News};
+use super::surroundings::Snapshot;
 use super::{OwnAddresses, Supervisor, settings};
 use crate::config::Ingress;
 use crate::system::System;
@@ -108,16 +109,14 @@ impl Interface {
 
     /// What somebody else has done to it, if anything. With an interface that is taken down go its routes and IPv6
     /// addresses, and they do not come back with it.
-    async fn damage(&self, own: &OwnAddresses) -> Option<&'static str> {
-        // A kernel that does not tell is no reason to make it anew.
-        let link = self.network.links().await.ok()?.into_iter().find(|link| link.index == self.index);
+    fn damage(&self, seen: &Snapshot, own: &OwnAddresses) -> Option<&'static str> {
+        let link = seen.links.iter().find(|link| link.index == self.index);
         let Some(link) = link.filter(|link| link.name == self.name) else { return Some("it is gone") };
         if !link.carries {
             return Some("it was taken down");
         }
-        let attached = self.network.addresses().await.ok()?;
-        let has =
-            |address: IpAddr| attached.iter().any(|it| it.interface == self.index && it.address.addr() == address);
+        let its = seen.addresses.iter().filter(|attached| attached.interface == self.index);
+        let has = |address: IpAddr| its.clone().any(|attached| attached.address.addr() == address);
         let missing = own.all().any(|address| self.carries(address) && !has(address));
         missing.then_some("an address was taken from it")
     }
@@ -236,9 +235,9 @@ impl Supervisor {
 
     /// Makes the interface anew when somebody else has changed it: it is the daemon's, and `cryprq down` is how to be
     /// without a tunnel.
-    pub(super) async fn miss_interface(&mut self) {
+    pub(super) async fn miss_interface(&mut self, seen: &Snapshot) {
         let Some(interface) = &self.interface else { return };
-        let Some(what) = interface.damage(&self.own).await else { return };
+        let Some(what) = interface.damage(seen, &self.own) else { return };
         let (name, hasty) = (interface.name.clone(), interface.made.elapsed() < SETTLED);
         tracing::warn!(what, "somebody changed the interface, which is made anew");
         if let Some(interface) = self.interface.take() {

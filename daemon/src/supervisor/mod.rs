@@ -32,7 +32,7 @@ mod wall_clock;
 pub use interface::{Interface, NoInterface};
 pub use peers::Origin;
 pub use settings::{Scene, tunnel_settings};
-pub use surroundings::{Environment, Surroundings};
+pub use surroundings::{Environment, Snapshot, Surroundings};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

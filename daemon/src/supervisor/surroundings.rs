@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv4Net};
-use os::network::{Changes, Link, Network, NetworkError};
+use os::network::{Attached, Changes, Link, Network, NetworkError};
 
 use super::health::Fault;
 use super::{OwnAddresses, Supervisor};
@@ -15,6 +15,22 @@ pub struct Environment {
     pub network: Network,
     /// When it has changed.
     pub changes: Changes,
+}
+
+/// All interfaces and addresses of this host, our own included.
+pub struct Snapshot {
+    pub(super) links: Vec<Link>,
+    pub(super) addresses: Vec<Attached>,
+}
+
+impl Snapshot {
+    /// Asks the system.
+    ///
+    /// # Errors
+    /// The system's refusal.
+    pub async fn take(network: &Network) -> Result<Self, NetworkError> {
+        Ok(Self { addresses: network.addresses().await?, links: network.links().await? })
+    }
 }
 
 /// Interfaces other than our own, as they were at the last look.
@@ -34,26 +50,22 @@ impl Default for Surroundings {
 }
 
 impl Surroundings {
-    /// Looks at every interface but the one of this name, and those that have one of our inner addresses alone: an
-    /// extension's has a name that the system gives.
-    ///
-    /// # Errors
-    /// The system's refusal.
-    pub async fn look(network: &Network, name: &str, inner: &OwnAddresses) -> Result<Self, NetworkError> {
+    /// Every interface but the one of this name, and those that have one of our inner addresses: an extension's has a name
+    /// that the system gives.
+    pub fn of(Snapshot { links, addresses }: &Snapshot, name: &str, inner: &OwnAddresses) -> Self {
         let inner: BTreeSet<IpAddr> = inner.all().collect();
-        let addresses = network.addresses().await?;
         let is_ours = |link: &Link| {
             let mut its = addresses.iter().filter(|attached| attached.interface == link.index);
             link.name == name || its.any(|attached| inner.contains(&attached.address.addr()))
         };
-        let links: Vec<_> = network.links().await?.into_iter().filter(|link| !is_ours(link)).collect();
+        let links: Vec<_> = links.iter().filter(|link| !is_ours(link)).collect();
         let mut surroundings = Self { addresses: BTreeSet::new(), connected: false };
-        for attached in &addresses {
+        for attached in addresses {
             let Some(link) = links.iter().find(|link| link.index == attached.interface) else { continue };
             surroundings.connected |= link.carries && !link.loopback && !is_link_local(attached.address);
             surroundings.addresses.insert(attached.address);
         }
-        Ok(surroundings)
+        surroundings
     }
 
     /// The addresses of this host.
@@ -89,25 +101,29 @@ fn is_link_local(address: IpNet) -> bool {
 impl Supervisor {
     /// Looks around after something changed.
     pub(super) async fn look_around(&mut self) {
-        self.miss_interface().await;
         let Some(network) = &self.network else { return };
-        match Surroundings::look(network, &self.config.interface, &self.own).await {
-            Ok(now) if now == self.surroundings => {}
-            Ok(now) => {
-                let moved = now.addresses != self.surroundings.addresses;
-                self.surroundings = now;
-                self.judge_surroundings();
-                if moved {
-                    tracing::info!("the network changed");
-                    // What was found out about the network before says nothing about this one.
-                    self.checked.clear();
-                    self.peers.values_mut().for_each(|peer| peer.observed = None);
-                    self.renew_router().await;
-                    self.net.kick().await;
-                    self.check_paths().await;
-                }
-            }
-            Err(error) => tracing::debug!(%error, "cannot look at the network"),
+        let seen = match Snapshot::take(network).await {
+            Ok(seen) => seen,
+            // A kernel that does not tell is no reason to make anything anew.
+            Err(error) => return tracing::debug!(%error, "cannot look at the network"),
+        };
+        // An interface that is made anew is not among what was seen, and is none of the surroundings either.
+        self.miss_interface(&seen).await;
+        let now = Surroundings::of(&seen, &self.config.interface, &self.own);
+        if now == self.surroundings {
+            return;
+        }
+        let moved = now.addresses != self.surroundings.addresses;
+        self.surroundings = now;
+        self.judge_surroundings();
+        if moved {
+            tracing::info!("the network changed");
+            // What was found out about the network before says nothing about this one.
+            self.checked.clear();
+            self.peers.values_mut().for_each(|peer| peer.observed = None);
+            self.renew_router().await;
+            self.net.kick().await;
+            self.check_paths().await;
         }
     }
 

@@ -76,7 +76,7 @@ use wall_clock::WallClock;
 
 /// The longest time between two looks at the clock: tokio's timers stand still while the machine sleeps, keys do not.
 const LOOK: Duration = Duration::from_secs(5);
-/// The longest time that stopping takes; what is left then is undone at the next start.
+/// The longest time that the daemon takes leave for, before it takes its interface away.
 const FAREWELL: Duration = Duration::from_millis(800);
 /// The part of it that closing connections may take.
 const GOODBYE: Duration = Duration::from_millis(300);
@@ -371,8 +371,12 @@ impl Supervisor {
         };
         // Whatever time that takes: the host's routes, resolvers and packet filter are worth it.
         self.restore().await;
-        if tokio::time::timeout(FAREWELL, self.stop(ending)).await.is_err() {
-            tracing::warn!("not everything could be undone in time: the next start does the rest");
+        if tokio::time::timeout(FAREWELL, self.take_leave(ending)).await.is_err() {
+            tracing::warn!("not everybody was told in time that the daemon stops");
+        }
+        drop(self.plane);
+        if let Some(interface) = self.interface {
+            interface.close(&mut self.system).await;
         }
     }
 
@@ -454,7 +458,7 @@ impl Supervisor {
         }
     }
 
-    async fn stop(mut self, ending: Ending) {
+    async fn take_leave(&mut self, ending: Ending) {
         let _ = self.save_addresses();
         if ending == Ending::ForGood {
             self.dismiss_extension(StopReason::DaemonStopping).await;
@@ -465,10 +469,6 @@ impl Supervisor {
         }
         // Without a word the peers would find out by silence.
         let _ = tokio::time::timeout(GOODBYE, self.net.farewell()).await;
-        drop(self.plane);
-        if let Some(interface) = self.interface {
-            interface.close(&mut self.system).await;
-        }
     }
 }
 

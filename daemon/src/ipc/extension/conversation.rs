@@ -82,7 +82,7 @@ async fn greet(stream: &mut UnixStream, door: &Door) -> Option<Seated> {
         Ok(Err(Unread::Left)) | Err(_) => return None,
     };
     let seated = match hello {
-        Ok(ack) => match door.seat.take(stream).await {
+        Ok(ack) => match door.seat.take(stream, door.timing.farewell).await {
             Ok(seated) => Ok((ack, seated)),
             Err(error) => Err(Refused { error, older: None }),
         },

@@ -70,11 +70,13 @@ struct Timing {
     hello: Duration,
     /// Until settings are in force.
     ready: Duration,
+    /// For its farewell, once it is gone and its successor is there.
+    farewell: Duration,
 }
 
 impl Default for Timing {
     fn default() -> Self {
-        Self { hello: Duration::from_secs(10), ready: Duration::from_secs(20) }
+        Self { hello: Duration::from_secs(10), ready: Duration::from_secs(20), farewell: Duration::from_secs(2) }
     }
 }
 

@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 /// The most bytes of packet frames that wait.
 pub(super) const MAX_WAITING: usize = 512 * 1024;
 /// The most other frames that wait.
-pub(super) const MAX_ORDERS: usize = 16;
+const MAX_ORDERS: usize = 16;
 /// Buffers that are kept for reuse.
 const MAX_SPARE: usize = 8;
 

@@ -11,9 +11,6 @@ use tokio::time::timeout;
 
 use crate::ipc::stream::{Outlook, outlook};
 
-/// How long whoever comes waits for the farewell of one that is gone.
-const FAREWELL: Duration = Duration::from_secs(2);
-
 /// Taken by one extension at a time.
 #[derive(Clone)]
 pub(super) struct Seat {
@@ -34,11 +31,12 @@ pub(super) struct Seated {
 }
 
 impl Seat {
-    /// Takes the seat for the extension at the other end of `socket`.
+    /// Takes the seat for the extension at the other end of `socket`, which waits for as long as `farewell` for that of one
+    /// that is gone.
     ///
     /// # Errors
     /// The refusal to tell a second extension.
-    pub(super) async fn take(&self, socket: &impl AsFd) -> Result<Seated, ErrorBody> {
+    pub(super) async fn take(&self, socket: &impl AsFd, farewell: Duration) -> Result<Seated, ErrorBody> {
         let refused = || {
             ErrorBody::new(ErrorCode::ExtensionAttached, "another extension is attached")
                 .hint("stop the other one first; 'cryprq status' shows when none is attached")
@@ -47,7 +45,7 @@ impl Seat {
             Ok(permit) => permit,
             Err(_) if !self.holder_is_gone() => return Err(refused()),
             // Nobody tells of a death: the successor may be here before it was noticed.
-            Err(_) => match timeout(FAREWELL, Arc::clone(&self.free).acquire_owned()).await {
+            Err(_) => match timeout(farewell, Arc::clone(&self.free).acquire_owned()).await {
                 Ok(Ok(permit)) => permit,
                 Ok(Err(_)) | Err(_) => return Err(refused()),
             },

@@ -16,9 +16,9 @@ use tokio::net::UnixStream;
 
 use super::conversation::catch_up;
 use super::listener::MAX_CONNECTIONS;
-use super::outlet::{MAX_ORDERS, MAX_WAITING, Outlet, Sink};
+use super::outlet::{MAX_WAITING, Outlet, Sink};
 use super::*;
-use site::{Heard, LIMIT, Player, Site, impatient, packets, read, settings, site, write};
+use site::{Heard, LIMIT, MOMENT, Player, Site, hello, packets, read, settings, site, site_with, write};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn packets_pass_both_ways_between_hello_and_farewell() {
@@ -56,8 +56,8 @@ async fn a_source_whose_extension_is_gone_waits_until_it_is_woken() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn changed_settings_are_pushed_and_have_to_be_in_force_in_time() {
-    let mut site = impatient();
+async fn changed_settings_are_pushed_and_are_in_force_once_that_is_said() {
+    let mut site = site();
     let (mut player, Device { source, .. }) = site.play().await;
     let _reader = tokio::spawn(read(source));
     for (number, mtu) in [(2, 1300), (3, 1280)] {
@@ -68,10 +68,20 @@ async fn changed_settings_are_pushed_and_have_to_be_in_force_in_time() {
         player.say(number, Frame::Ready).await;
         assert_eq!(site.in_force().await, settings(mtu));
     }
+}
+
+#[tokio::test]
+async fn changed_settings_have_to_be_in_force_in_time() {
+    let mut site = site_with(Timing { ready: MOMENT, ..Timing::default() });
+    let mut player = site.connect_saying(&[hello(), Frame::Ready.write(1).unwrap()].concat());
+    assert_eq!(player.hear().await, Heard::Ack);
+    assert_eq!(player.hear().await, Heard::Settings(1, 1420));
+    let Device { source, .. } = site.attached().await;
     // An answer to what is no longer wanted is none.
-    site.extensions.orders.send_modify(|orders| orders.settings.mtu = 1420);
-    assert_eq!(player.hear().await, Heard::Settings(4, 1420));
-    player.say(3, Frame::Ready).await;
+    player.say(1, Frame::Ready).await;
+    let _reader = tokio::spawn(read(source));
+    site.extensions.orders.send_modify(|orders| orders.settings.mtu = 1300);
+    assert_eq!(player.hear().await, Heard::Settings(2, 1300));
     assert_eq!(player.hear().await, Heard::Error(ErrorCode::TimedOut));
     site.detached().await;
 }
@@ -150,13 +160,13 @@ async fn attack_15_a_second_extension_is_refused_and_a_dead_one_gives_way() {
     let mut site = site();
     let (first, device) = site.play().await;
     let mut second = site.connect().await;
-    second.say(0, Frame::Hello(Hello::new("test", Role::Extension))).await;
+    second.send(&hello()).await;
     assert_eq!(second.hear().await, Heard::Refused(ErrorCode::ExtensionAttached, None));
     assert_eq!(second.hear().await, Heard::End);
     // The successor of one that dies is there before anybody noticed the death.
     drop(first);
     let mut third = site.connect().await;
-    third.say(0, Frame::Hello(Hello::new("test", Role::Extension))).await;
+    third.send(&hello()).await;
     let _reader = tokio::spawn(read(device.source));
     site.detached().await;
     assert_eq!(third.hear().await, Heard::Ack);
@@ -166,7 +176,7 @@ async fn attack_15_a_second_extension_is_refused_and_a_dead_one_gives_way() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn attack_08_whoever_does_not_begin_as_an_extension_is_refused_with_the_reason() {
-    let mut site = impatient();
+    let mut site = site();
     let hello = |min_version, max_version| Hello { min_version, max_version, ..Hello::new("test", Role::Extension) };
     let future = {
         let mut bytes = Frame::Ready.write(0).unwrap();
@@ -189,14 +199,16 @@ async fn attack_08_whoever_does_not_begin_as_an_extension_is_refused_with_the_re
         assert_eq!(player.hear().await, Heard::End);
     }
     // Byte by byte, slower than anybody waits; and nothing at all.
-    let mut slow = site.connect().await;
-    slow.send(&[0xc9]).await;
-    assert_eq!(slow.hear().await, Heard::End);
+    let hasty = site_with(Timing { hello: MOMENT, ..Timing::default() });
+    assert_eq!(hasty.connect_saying(&[0xc9]).hear().await, Heard::End);
+    assert_eq!(hasty.connect_saying(&[]).hear().await, Heard::End);
     // Who greets and is never ready has no packet loops.
-    let mut player = site.connect().await;
+    let mut hasty = site_with(Timing { ready: MOMENT, ..Timing::default() });
+    let mut player = hasty.connect().await;
     player.greet().await;
     assert_eq!(player.hear().await, Heard::Settings(1, 1420));
     assert_eq!(player.hear().await, Heard::Error(ErrorCode::TimedOut));
+    assert!(hasty.extensions.events.try_recv().is_err(), "it was not attached");
     let mut early = site.connect().await;
     early.greet().await;
     assert_eq!(early.hear().await, Heard::Settings(1, 1420));
@@ -298,15 +310,17 @@ async fn attack_13_an_extension_that_takes_no_orders_is_cut_off() {
     }
     let orders = site.extensions.orders.clone();
     let pushing = tokio::spawn(async move {
-        for mtu in 0..100 * MAX_ORDERS as u16 {
-            orders.send_modify(|orders| orders.settings.mtu = 1300 + mtu);
+        for mtu in (1280..1500).cycle() {
+            orders.send_modify(|orders| orders.settings.mtu = mtu);
             tokio::task::yield_now().await;
         }
     });
     site.detached().await;
-    pushing.await.unwrap();
+    pushing.abort();
+    let _ = pushing.await;
     while player.hear().await != Heard::End {}
-    site.play_at(1300 + 100 * MAX_ORDERS as u16 - 1).await;
+    let last = site.extensions.orders.borrow().settings.mtu;
+    site.play_at(last).await;
 }
 
 impl Site {
@@ -341,17 +355,15 @@ async fn attack_13_an_extension_that_talks_without_end_is_cut_off() {
     player.greet().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
+/// One thread: everybody is there before the first is waited for.
+#[tokio::test]
 async fn attack_13_silent_connections_do_not_keep_out_an_extension_for_long() {
-    let site = impatient();
-    let mut silent = Vec::new();
-    for _ in 0..MAX_CONNECTIONS {
-        silent.push(site.connect().await);
-    }
-    let mut one_more = site.connect().await;
+    let site = site_with(Timing { hello: MOMENT, ..Timing::default() });
+    let silent: Vec<_> = (0..MAX_CONNECTIONS).map(|_| site.connect_saying(&[])).collect();
+    let mut one_more = site.connect_saying(&[]);
     assert_eq!(one_more.hear().await, Heard::Refused(ErrorCode::TooManyClients, None));
     for mut player in silent {
         assert_eq!(player.hear().await, Heard::End);
     }
-    site.connect().await.greet().await;
+    assert_eq!(site.connect_saying(&hello()).hear().await, Heard::Ack);
 }

@@ -1,5 +1,7 @@
 //! The daemon's side with the test in the place of the control task, and an extension that is played by hand.
 
+use std::io::Write;
+use std::os::unix::net::UnixStream as StdStream;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +19,7 @@ use tokio::sync::oneshot;
 use super::super::{Event, Extensions, Timing, door, serve_extensions};
 
 pub(super) const LIMIT: Duration = Duration::from_secs(10);
+pub(super) const MOMENT: Duration = Duration::from_millis(300);
 
 /// The daemon's side.
 pub(super) struct Site {
@@ -28,23 +31,24 @@ pub(super) struct Site {
 
 /// One that waits for an extension longer than any is held up by a busy machine.
 pub(super) fn site() -> Site {
-    site_that_waits(LIMIT)
+    site_with(Timing { hello: LIMIT, ready: LIMIT * 2, farewell: LIMIT })
 }
 
-/// One at which a test waits until an extension was waited for in vain.
-pub(super) fn impatient() -> Site {
-    site_that_waits(Duration::from_secs(1))
-}
-
-fn site_that_waits(time: Duration) -> Site {
+/// One that waits for something for [`MOMENT`] only, so that a test sees it waited for in vain. What shall be in time there
+/// is said before it is waited for.
+pub(super) fn site_with(timing: Timing) -> Site {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("tun.sock");
     let drops = Arc::new(DropCounters::default());
     let (mut door, extensions) = door(Arc::clone(&drops));
-    door.timing = Timing { hello: time, ready: time };
+    door.timing = timing;
     extensions.orders.send_modify(|orders| orders.settings = settings(1420));
     tokio::spawn(serve_extensions(UnixListener::bind(&path).unwrap(), door));
     Site { _folder: folder, path, extensions, drops }
+}
+
+pub(super) fn hello() -> Vec<u8> {
+    Frame::Hello(Hello::new("test", Role::Extension)).write(0).unwrap()
 }
 
 pub(super) fn settings(mtu: u16) -> TunnelSettings {
@@ -57,6 +61,14 @@ pub(super) struct Player(pub(super) UnixStream);
 impl Site {
     pub(super) async fn connect(&self) -> Player {
         Player(UnixStream::connect(&self.path).await.unwrap())
+    }
+
+    /// A player that said this before anybody could wait for it.
+    pub(super) fn connect_saying(&self, bytes: &[u8]) -> Player {
+        let mut stream = StdStream::connect(&self.path).unwrap();
+        stream.write_all(bytes).unwrap();
+        stream.set_nonblocking(true).unwrap();
+        Player(UnixStream::from_std(stream).unwrap())
     }
 
     pub(super) async fn event(&mut self) -> Event {
@@ -119,7 +131,7 @@ impl Player {
     }
 
     pub(super) async fn greet(&mut self) {
-        self.say(0, Frame::Hello(Hello::new("test", Role::Extension))).await;
+        self.send(&hello()).await;
         assert_eq!(self.hear().await, Heard::Ack);
     }
 

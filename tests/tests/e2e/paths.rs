@@ -108,10 +108,10 @@ fn cut(way: Way, a_dials: &[&str], times: u32, time: Duration) -> Result<Option<
     Ok(Some(both))
 }
 
-/// Another process may have had the processor, but not each time; and it takes a moment to see.
+/// Another process may have had the processor, but not each time; and a busy machine gets twice what is promised. How long
+/// it took is printed.
 fn at_best(times: &[Duration], promised: Duration) -> Result<()> {
-    const MOMENT: Duration = Duration::from_millis(250);
-    ensure!(times.iter().any(|time| *time <= promised + MOMENT), "it took {times:?}, {promised:?} is promised");
+    ensure!(times.iter().any(|time| *time <= 2 * promised), "it took {times:?}, {promised:?} is promised");
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 //! The peer table as the connections see it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
@@ -8,8 +8,8 @@ use either::Either;
 use libp2p::core::Endpoint;
 use libp2p::core::transport::PortUse;
 use libp2p::swarm::{
-    ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, NotifyHandler, THandler, THandlerInEvent,
-    THandlerOutEvent, ToSwarm, dummy,
+    CloseConnection, ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, NotifyHandler, THandler,
+    THandlerInEvent, THandlerOutEvent, ToSwarm, dummy,
 };
 use libp2p::{Multiaddr, PeerId};
 
@@ -79,6 +79,10 @@ pub(crate) struct MembersOnly<B> {
     /// Where connections really end, for a behaviour that tells it.
     ends: Option<Ends>,
     connections: BTreeMap<ConnectionId, PeerId>,
+    /// Those of them that were dialled for a check.
+    checks: BTreeSet<ConnectionId>,
+    /// Those of these that are not needed any more.
+    checked: VecDeque<(PeerId, ConnectionId)>,
 }
 
 /// Which connections a behaviour is for, beside whose.
@@ -95,10 +99,20 @@ enum Purpose {
 
 impl<B> MembersOnly<B> {
     pub(crate) fn new(inner: B, members: Members, circle: Circle) -> Self {
-        Self { inner, members, circle, purpose: Purpose::Any, ends: None, connections: BTreeMap::new() }
+        Self {
+            inner,
+            members,
+            circle,
+            purpose: Purpose::Any,
+            ends: None,
+            connections: BTreeMap::new(),
+            checks: BTreeSet::new(),
+            checked: VecDeque::new(),
+        }
     }
 
-    /// The behaviour dials in order to check whether others can be reached.
+    /// The behaviour dials in order to check whether others can be reached. Such a connection is closed when the check is
+    /// over: when many peers connect at once, those that wait to be idle would cost as much memory as the peers do.
     pub(crate) fn that_checks(self) -> Self {
         Self { purpose: Purpose::Checks, ..self }
     }
@@ -185,6 +199,9 @@ impl<B: NetworkBehaviour> NetworkBehaviour for MembersOnly<B> {
         let address = &self.other_end(&peer, address, role);
         let handler = self.inner.handle_established_outbound_connection(connection, peer, address, role, port_use)?;
         self.connections.insert(connection, peer);
+        if self.purpose == Purpose::Checks && port_use == PortUse::New {
+            self.checks.insert(connection);
+        }
         Ok(Either::Left(Boxed::new(handler)))
     }
 
@@ -193,13 +210,17 @@ impl<B: NetworkBehaviour> NetworkBehaviour for MembersOnly<B> {
         let told = match &event {
             FromSwarm::ConnectionEstablished(about) => self.connections.contains_key(&about.connection_id),
             FromSwarm::AddressChange(about) => self.connections.contains_key(&about.connection_id),
-            FromSwarm::ConnectionClosed(about) => self.connections.remove(&about.connection_id).is_some(),
+            FromSwarm::ConnectionClosed(about) => {
+                self.checks.remove(&about.connection_id);
+                self.connections.remove(&about.connection_id).is_some()
+            }
             // Another behaviour refused what we let in.
             FromSwarm::ListenFailure(about) => {
                 self.connections.remove(&about.connection_id);
                 true
             }
             FromSwarm::DialFailure(about) => {
+                self.checks.remove(&about.connection_id);
                 self.connections.remove(&about.connection_id);
                 true
             }
@@ -212,6 +233,10 @@ impl<B: NetworkBehaviour> NetworkBehaviour for MembersOnly<B> {
     }
 
     fn on_connection_handler_event(&mut self, peer: PeerId, connection: ConnectionId, event: THandlerOutEvent<Self>) {
+        // The only thing that is said there is how it went.
+        if self.checks.remove(&connection) {
+            self.checked.push_back((peer, connection));
+        }
         match event {
             Either::Left(event) => self.inner.on_connection_handler_event(peer, connection, event),
             Either::Right(never) => match never {},
@@ -219,6 +244,9 @@ impl<B: NetworkBehaviour> NetworkBehaviour for MembersOnly<B> {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ToSwarm<Self::ToSwarm, THandlerInEvent<Self>>> {
+        if let Some((peer_id, connection)) = self.checked.pop_front() {
+            return Poll::Ready(ToSwarm::CloseConnection { peer_id, connection: CloseConnection::One(connection) });
+        }
         loop {
             let action = std::task::ready!(self.inner.poll(cx)).map_in(Either::Left);
             // What others say of our addresses is judged by `Observed`.
@@ -233,6 +261,50 @@ impl<B: NetworkBehaviour> NetworkBehaviour for MembersOnly<B> {
                 return Poll::Ready(ToSwarm::NotifyHandler { peer_id, handler: NotifyHandler::One(connection), event });
             }
             return Poll::Ready(action);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures::task::noop_waker_ref;
+    use libp2p::ping;
+
+    use super::*;
+
+    const CONNECTION: usize = 7;
+
+    /// What a behaviour does once the other end of a connection that we dialled has said its first word.
+    fn after_a_word(purpose: Purpose, port: PortUse) -> ToSwarm<ping::Event, impl Sized> {
+        let (peer, connection) = (PeerId::random(), ConnectionId::new_unchecked(CONNECTION));
+        let members = Members::default();
+        members.insert(peer);
+        let inner = ping::Behaviour::default();
+        let mut behaviour = MembersOnly { purpose, ..MembersOnly::new(inner, members, Circle::Peers) };
+        let address = "/ip4/203.0.113.1/udp/1/quic-v1".parse().unwrap();
+        behaviour.handle_established_outbound_connection(connection, peer, &address, Endpoint::Dialer, port).unwrap();
+        behaviour.on_connection_handler_event(peer, connection, Either::Left(Ok(Duration::ZERO)));
+        match behaviour.poll(&mut Context::from_waker(noop_waker_ref())) {
+            Poll::Ready(action) => action,
+            Poll::Pending => panic!("the word was lost"),
+        }
+    }
+
+    #[test]
+    fn a_connection_that_was_made_for_a_check_is_closed_when_that_is_over() {
+        let done = after_a_word(Purpose::Checks, PortUse::New);
+        let ToSwarm::CloseConnection { connection: CloseConnection::One(closed), .. } = done else {
+            panic!("it stays open");
+        };
+        assert_eq!(closed, ConnectionId::new_unchecked(CONNECTION));
+    }
+
+    #[test]
+    fn no_other_is_closed() {
+        for (purpose, port) in [(Purpose::Checks, PortUse::Reuse), (Purpose::Any, PortUse::Reuse)] {
+            assert!(matches!(after_a_word(purpose, port), ToSwarm::GenerateEvent(_)), "{purpose:?}, {port:?}");
         }
     }
 }

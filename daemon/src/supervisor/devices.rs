@@ -1,6 +1,12 @@
-//! Devices and sockets that fail for longer than a moment.
+//! Devices and sockets that fail for longer than a moment, or that the kernel gives us with less than they can have.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
 
 use net::plane::Failures;
+use node::offload::MergeRule;
+use os::tun::TunOffload;
+use os::udp::UdpNote;
 
 use super::Supervisor;
 use super::health::{Fault, News};
@@ -8,12 +14,43 @@ use super::health::{Fault, News};
 /// How a socket is called among the causes.
 const SOCKET: &str = "socket ";
 const KERNEL: &str = "see the log of the kernel; a restart of the daemon makes the interface anew";
+const SLOWER: &str = "the daemon goes without; Linux 6.2 and later have every offload";
 const SOCKET_HINT: &str = "see the log of the kernel; a restart of the daemon makes the socket anew";
 
 impl Supervisor {
     /// Tells what the packet loops cannot get done, until they can.
     pub(super) fn judge_devices(&mut self) {
         self.judge_failures(self.plane.failures());
+        self.judge_sockets(self.plane.socket_notes());
+    }
+
+    /// Tells what the sockets go without.
+    pub(super) fn judge_sockets(&mut self, notes: Vec<(SocketAddr, UdpNote)>) {
+        let texts: BTreeSet<_> =
+            notes.into_iter().map(|(address, note)| format!("{SOCKET}{address}: {note}")).collect();
+        self.health.keep(Fault::KernelLacks, |subject| !subject.starts_with(SOCKET) || texts.contains(subject));
+        for text in texts {
+            self.lack(&text.clone(), text);
+        }
+    }
+
+    /// Tells what an interface goes without that was opened so.
+    pub(super) fn judge_interface(&mut self, wanted: TunOffload, got: Option<MergeRule>) {
+        const SUBJECT: &str = "interface";
+        let what = match (wanted, got) {
+            (TunOffload::Off, _)
+            | (TunOffload::ProbeTcp, Some(_))
+            | (TunOffload::Probe, Some(MergeRule::TcpAndUdp)) => return self.health.clear(Fault::KernelLacks, SUBJECT),
+            (TunOffload::Probe | TunOffload::ProbeTcp, None) => "the kernel gives each packet alone",
+            (TunOffload::Probe, Some(MergeRule::Tcp)) => "the kernel gives each packet of UDP alone",
+        };
+        self.lack(SUBJECT, format!("{}: {what}", self.config.interface));
+    }
+
+    fn lack(&mut self, subject: &str, text: String) {
+        if self.health.note(Fault::KernelLacks, subject, text, SLOWER) == News::New {
+            tracing::info!(subject, "the kernel lacks something; going without");
+        }
     }
 
     pub(super) fn judge_failures(&mut self, failures: Failures) {

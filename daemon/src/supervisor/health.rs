@@ -36,6 +36,8 @@ faults! {
     NoNetwork => "no_network",
     /// There is no TUN interface.
     NoTun => "no_tun",
+    /// The kernel does not offer something that makes packets pass faster, or by the right way.
+    KernelLacks => "kernel_lacks",
     /// No extension is attached.
     ExtensionAbsent => "extension_absent",
     /// The system refuses a route.

@@ -227,9 +227,11 @@ impl Supervisor {
             let hint = error.hint;
             (error.into(), hint)
         })?;
+        let merges = tun.merge_rule();
         let device = Device::tun(tun).map_err(|error| (error.into(), DESCRIPTORS))?;
         self.plane.replace_device(device).map_err(|error| (error.into(), DESCRIPTORS))?;
         self.interface = Some(interface);
+        self.judge_interface(offload, merges);
         Ok(())
     }
 

@@ -1,7 +1,7 @@
 //! Carrier C: sealed frames as datagrams, on the sockets that QUIC uses too (protocol.md 7.1; docs/carriers.md).
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 use node::drops::DropReason;
 use node::frame::{FrameBatch, Run};
 use node::path::Endpoint;
-use os::udp::{Ecn, Transmit, UdpSocket, is_out_of_room, is_too_long};
+use os::udp::{Ecn, Transmit, UdpNote, UdpSocket, is_out_of_room, is_too_long};
 
 use crate::plane::{Carrier, PeerStats};
 
@@ -37,6 +37,12 @@ impl Sockets {
             sockets.retain(|known| !Arc::ptr_eq(known, socket));
             sockets
         });
+    }
+
+    /// What each of them goes without.
+    pub fn notes(&self) -> Vec<(SocketAddr, UdpNote)> {
+        let sockets = self.0.load();
+        sockets.iter().flat_map(|socket| socket.notes().into_iter().map(|note| (socket.address(), note))).collect()
     }
 
     /// The one that leads to an endpoint: bound to the local address that it names, or else to any.

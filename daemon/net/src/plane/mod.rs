@@ -34,6 +34,7 @@ use node::router::{PeerSlot, Router};
 use node::time::Time;
 use os::bell::Waker;
 use os::tun::{LentPackets, PacketBatch, Tun};
+use os::udp::UdpNote;
 
 use crate::datagram::{DatagramCarrier, Sockets};
 use crate::inbound::Inbound;
@@ -452,6 +453,11 @@ impl Plane {
             writes: self.writes.lasting(),
             sockets: receives.iter().filter_map(lasting).collect(),
         }
+    }
+
+    /// What the sockets go without.
+    pub fn socket_notes(&self) -> Vec<(SocketAddr, UdpNote)> {
+        self.sockets.notes()
     }
 
     /// Drops of packets and frames that belong to no peer.

@@ -48,16 +48,16 @@ pub(super) fn configure(
                 .and_then(|()| set_option(socket, libc::IPPROTO_IPV6, libc::IPV6_DONTFRAG, 1))
         }
     };
-    let offered =
-        |offload, name, value| offload == Offload::IfOffered && set_option(socket, libc::SOL_UDP, name, value).is_ok();
+    let mut granted = |offload, name, value, otherwise| {
+        let offered = offload == Offload::IfOffered && set_option(socket, libc::SOL_UDP, name, value).is_ok();
+        if offload == Offload::IfOffered && !offered {
+            notes.push(otherwise);
+        }
+        offered
+    };
     // A segment size of zero is none: whether the kernel takes it tells whether it knows the option.
-    let segmentation = offered(options.segmentation, libc::UDP_SEGMENT, 0);
-    if !segmentation {
-        notes.push(UdpNote::NoSegmentation);
-    }
-    if !offered(options.coalescing, libc::UDP_GRO, 1) {
-        notes.push(UdpNote::NoCoalescing);
-    }
+    let segmentation = granted(options.segmentation, libc::UDP_SEGMENT, 0, UdpNote::NoSegmentation);
+    granted(options.coalescing, libc::UDP_GRO, 1, UdpNote::NoCoalescing);
     Ok(Granted { segmentation, fragments: whole.is_err() })
 }
 

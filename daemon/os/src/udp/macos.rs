@@ -23,11 +23,8 @@ pub(super) fn configure(
     socket: &Socket,
     address: SocketAddr,
     options: &UdpOptions,
-    notes: &mut Vec<UdpNote>,
+    _notes: &mut Vec<UdpNote>,
 ) -> Result<Granted, UdpError> {
-    if options.mark.is_some() {
-        notes.push(UdpNote::Unmarked("macOS has no marks".into()));
-    }
     if let Some(interface) = &options.interface {
         let refused = |error| UdpError::Interface { interface: interface.clone(), error };
         let index = nix::net::if_::if_nametoindex(interface.as_str()).map_err(|error| refused(error.into()))?;
@@ -50,7 +47,6 @@ pub(super) fn configure(
             set_option(socket, libc::IPPROTO_IPV6, libc::IPV6_DONTFRAG, 1)
         }
     };
-    notes.extend([UdpNote::NoSegmentation, UdpNote::NoCoalescing]);
     Ok(Granted { segmentation: false, fragments: whole.is_err() })
 }
 

@@ -79,7 +79,7 @@ pub enum UdpError {
     Socket(#[from] io::Error),
 }
 
-/// What a socket lacks, and goes without.
+/// What a socket goes without although it was asked for, on a system that may have it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UdpNote {
     /// Policy routing will not know the packets.

@@ -25,6 +25,8 @@ const SEND_BUFFER: usize = 1 << 20;
 pub struct UdpSocket {
     socket: Socket,
     address: SocketAddr,
+    /// Whether the kernel said that it cuts runs.
+    granted: bool,
     /// Cleared when the kernel or a driver turns out not to cut runs after all.
     segmentation: AtomicBool,
     fragments: bool,
@@ -55,6 +57,7 @@ impl UdpSocket {
         Ok(Self {
             socket,
             address,
+            granted: granted.segmentation,
             segmentation: AtomicBool::new(granted.segmentation),
             fragments: granted.fragments,
             notes,
@@ -172,9 +175,10 @@ impl UdpSocket {
         self.fragments
     }
 
-    /// What it goes without.
-    pub fn notes(&self) -> &[UdpNote] {
-        &self.notes
+    /// What it goes without: what it was not granted, and what turned out not to work.
+    pub fn notes(&self) -> Vec<UdpNote> {
+        let lost = self.granted && self.run_length() == 1;
+        self.notes.iter().cloned().chain(lost.then_some(UdpNote::NoSegmentation)).collect()
     }
 }
 
@@ -238,6 +242,7 @@ mod tests {
         let run = Transmit { to: receiver.address(), from: None, ecn: Ecn::Off, bytes: &bytes, stride: 100 };
         assert_eq!(sender.send(&run).unwrap(), 3);
         assert_eq!(sender.run_length(), 1);
+        assert_eq!(sender.notes(), [UdpNote::NoSegmentation]);
         let mut received = 0;
         let mut batch = ReceiveBatch::default();
         while received < bytes.len() {

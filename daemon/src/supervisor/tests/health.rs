@@ -2,7 +2,10 @@
 
 use net::plane::Failures;
 use node::handshake::RejectCode;
+use node::offload::MergeRule;
 use node::state::PeerState;
+use os::tun::TunOffload;
+use os::udp::UdpNote;
 
 use super::*;
 
@@ -110,6 +113,35 @@ async fn a_peer_that_is_not_connected_is_not_pinged() {
     assert_eq!(error.code, ErrorCode::NotConnected);
     assert!(error.message.contains("connecting") && error.hint.is_some());
     assert_eq!(daemon.refusal(r#"{"cmd":"ping","peer":"x"}"#).await.code, ErrorCode::UnknownPeer);
+}
+
+#[tokio::test]
+async fn what_the_kernel_lacks_is_one_item_as_long_as_it_lacks_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut daemon = daemon(&dir.path().join("state"), "").await.unwrap();
+    let address = "192.0.2.1:41820".parse().unwrap();
+    for (wanted, got) in [
+        (TunOffload::Off, None),
+        (TunOffload::ProbeTcp, Some(MergeRule::Tcp)),
+        (TunOffload::Probe, Some(MergeRule::TcpAndUdp)),
+    ] {
+        daemon.supervisor.judge_interface(wanted, got);
+        assert!(daemon.health().is_empty(), "{wanted:?} {got:?}");
+    }
+    daemon.supervisor.judge_interface(TunOffload::ProbeTcp, None);
+    for _ in 0..2 {
+        daemon.supervisor.judge_interface(TunOffload::Probe, Some(MergeRule::Tcp));
+        daemon.supervisor.judge_sockets(vec![(address, UdpNote::NoSegmentation), (address, UdpNote::NoCoalescing)]);
+    }
+    assert_eq!(daemon.health(), ["kernel_lacks"]);
+    let text = daemon.supervisor.status().health[0].text.clone();
+    assert!(text.contains("of UDP alone") && text.contains("192.0.2.1:41820: the kernel does not cut"), "{text}");
+    daemon.supervisor.judge_sockets(vec![(address, UdpNote::NoCoalescing)]);
+    daemon.supervisor.judge_interface(TunOffload::Probe, Some(MergeRule::TcpAndUdp));
+    let text = daemon.supervisor.status().health[0].text.clone();
+    assert_eq!(text, "socket 192.0.2.1:41820: the kernel does not merge datagrams into runs");
+    daemon.supervisor.judge_sockets(Vec::new());
+    assert!(daemon.health().is_empty());
 }
 
 #[tokio::test]

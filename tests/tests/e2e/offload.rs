@@ -27,7 +27,7 @@ struct Datagram {
 const SUPER_PACKETS: &str = "super_packets=Some(TcpAndUdp)";
 const OLD_KERNELS: &str = "super_packets=Some(Tcp)";
 const NO_SUPER_PACKETS: &str = "super_packets=None";
-const NO_RUNS: [&str; 2] = ["does not cut runs", "does not merge datagrams"];
+const NO_RUNS: [&str; 2] = ["cuts=false", "merges=false"];
 
 #[test]
 fn with_every_offload() -> Result<()> {
@@ -107,6 +107,8 @@ fn compare(a: &str, b: &str, has: &str) -> Result<()> {
         for (told, without) in NO_RUNS.into_iter().zip(without) {
             ensure!((daemon.logged(told) > 0) == without, "'{told}': {}", daemon.log());
         }
+        let health = daemon.ask("status")?["health"].take();
+        ensure!(health == serde_json::json!([]), "what is switched off is not missed: {health}");
     }
     Ok(())
 }

@@ -32,6 +32,8 @@ impl Bound {
         drops: &Arc<DropCounters>,
     ) -> Result<Self, Error> {
         let socket = Arc::new(UdpSocket::open(asked, options)?);
+        let (address, cuts, merges) = (socket.address(), socket.run_length() > 1, socket.merges_runs());
+        tracing::debug!(%address, cuts, merges, "a socket is made");
         socket.notes().iter().for_each(tell);
         let (config, server) = settings(socket.address())?;
         let queue = Arc::new(Queue::new(Arc::clone(drops)));

@@ -16,6 +16,7 @@ use super::{MAX_RUN, Offload, UdpError, UdpNote, UdpOptions};
 /// What the kernel granted.
 pub(super) struct Granted {
     pub(super) segmentation: bool,
+    pub(super) coalescing: bool,
     pub(super) fragments: bool,
 }
 
@@ -57,8 +58,8 @@ pub(super) fn configure(
     };
     // A segment size of zero is none: whether the kernel takes it tells whether it knows the option.
     let segmentation = granted(options.segmentation, libc::UDP_SEGMENT, 0, UdpNote::NoSegmentation);
-    granted(options.coalescing, libc::UDP_GRO, 1, UdpNote::NoCoalescing);
-    Ok(Granted { segmentation, fragments: whole.is_err() })
+    let coalescing = granted(options.coalescing, libc::UDP_GRO, 1, UdpNote::NoCoalescing);
+    Ok(Granted { segmentation, coalescing, fragments: whole.is_err() })
 }
 
 /// Sets the receive buffer's size past the system's limit, which root may.

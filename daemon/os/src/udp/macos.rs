@@ -16,6 +16,7 @@ use super::{UdpError, UdpNote, UdpOptions};
 /// What the kernel granted.
 pub(super) struct Granted {
     pub(super) segmentation: bool,
+    pub(super) coalescing: bool,
     pub(super) fragments: bool,
 }
 
@@ -47,7 +48,7 @@ pub(super) fn configure(
             set_option(socket, libc::IPPROTO_IPV6, libc::IPV6_DONTFRAG, 1)
         }
     };
-    Ok(Granted { segmentation: false, fragments: whole.is_err() })
+    Ok(Granted { segmentation: false, coalescing: false, fragments: whole.is_err() })
 }
 
 /// There is no way past the system's limit.

@@ -27,6 +27,7 @@ pub struct UdpSocket {
     address: SocketAddr,
     /// Whether the kernel said that it cuts runs.
     granted: bool,
+    coalescing: bool,
     /// Cleared when the kernel or a driver turns out not to cut runs after all.
     segmentation: AtomicBool,
     fragments: bool,
@@ -58,6 +59,7 @@ impl UdpSocket {
             socket,
             address,
             granted: granted.segmentation,
+            coalescing: granted.coalescing,
             segmentation: AtomicBool::new(granted.segmentation),
             fragments: granted.fragments,
             notes,
@@ -168,6 +170,11 @@ impl UdpSocket {
     /// How many datagrams of equal length are best sent in one run.
     pub fn run_length(&self) -> usize {
         if self.segmentation.load(Ordering::Relaxed) { MAX_RUN } else { 1 }
+    }
+
+    /// Whether datagrams of equal length may arrive as one run.
+    pub const fn merges_runs(&self) -> bool {
+        self.coalescing
     }
 
     /// Whether datagrams may be fragmented on their way out.

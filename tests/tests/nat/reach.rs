@@ -9,7 +9,7 @@ use super::{LIMIT, RELAY, Scene};
 /// Where a host is reached whose router passes its port on.
 const FORWARDED: &str = "/ip4/203.0.113.1/udp/41820/quic-v1";
 
-/// A host behind a router, and one in the open that it dials.
+/// A host behind a router, one in the open that it dials, and one that it waits for in vain.
 struct Checked {
     open: Daemon,
     host: Daemon,
@@ -23,12 +23,14 @@ fn checked(nat: Nat) -> Result<Option<Checked>> {
     let (host_open, router) = (internet.host(RELAY)?, internet.router(1, nat)?);
     let inside = router.host()?;
     let folder = tempfile::tempdir()?;
-    let (id_open, id_host) = (Identity::new(1)?, Identity::new(2)?);
+    let (id_open, id_host, id_away) = (Identity::new(1)?, Identity::new(2)?, Identity::new(4)?);
     let known = Peering { peer: &id_host, name: "host", addresses: &[] };
     let mut open = Daemon::new(&host_open, folder.path().join("open"), &id_open, &[known])?;
     let quic = format!("/ip4/203.0.113.{RELAY}/udp/41820/quic-v1");
     let known = Peering { peer: &id_open, name: "open", addresses: &[&quic] };
-    let mut host = Daemon::new(&inside, folder.path().join("host"), &id_host, &[known])?;
+    let away = Peering { peer: &id_away, name: "away", addresses: &[] };
+    let mut host = Daemon::new(&inside, folder.path().join("host"), &id_host, &[known, away])?;
+    host.configure("[ipc]\ngroup = \"root\"\n")?;
     open.start()?;
     host.start()?;
     Ok(Some(Checked { open, host, _router: router, internet, folder }))
@@ -61,7 +63,11 @@ fn a_check_from_another_port_is_not_fooled_by_the_hole_that_our_own_dial_made() 
     let advice = check["advice"].as_array().context("no list")?;
     ensure!(advice.iter().any(|line| line.as_str().is_some_and(|line| line.contains("forward UDP port"))), "{check}");
     // The check left the tunnel alone.
-    ensure!(lab.host.peer()?["state"] == "connected" && lab.host.logged("connection down") == 0, "{}", lab.host.log());
+    ensure!(
+        lab.host.peer_named("open")?["state"] == "connected" && lab.host.logged("connection down") == 0,
+        "{}",
+        lab.host.log()
+    );
     ensure!(lab.open.logged("connection down") == 0, "{}", lab.open.log());
     Ok(())
 }
@@ -70,6 +76,7 @@ fn a_check_from_another_port_is_not_fooled_by_the_hole_that_our_own_dial_made() 
 fn a_host_whose_port_is_forwarded_can_be_reached() -> Result<()> {
     let Some(lab) = checked(Nat::Forwarding)? else { return Ok(()) };
     wait_until_reached(&lab)?;
+    ensure!(lab.host.health()?.is_empty(), "{:?}", lab.host.health()?);
     ensure!(lab.host.logged("connection down") == 0 && lab.open.logged("connection down") == 0, "{}", lab.host.log());
     let shown = lab.host.cli(&["netcheck"], "")?;
     ensure!(shown.contains("reachable  yes") && shown.contains(FORWARDED), "{shown}");
@@ -91,11 +98,14 @@ fn the_ticket_of_a_host_that_was_reached_from_outside_leads_a_stranger_there() -
 }
 
 #[test]
-fn who_invites_to_a_host_that_was_not_reached_is_told() -> Result<()> {
+fn who_invites_to_a_host_that_was_not_reached_or_waits_for_a_peer_there_is_told() -> Result<()> {
     let Some(lab) = checked(Nat::Cone)? else { return Ok(()) };
     wait_until_tried(&lab)?;
     let made = lab.host.ask("invite")?;
     ensure!(made["reachable"] == "no" && made["ticket"].is_string(), "{made}");
+    let health = lab.host.ask("status")?["health"].take();
+    let text = health[0]["text"].as_str().context("a text")?;
+    ensure!(lab.host.health()? == ["unreachable"] && text.ends_with("and away has to dial it"), "{health}");
     Ok(())
 }
 

@@ -16,8 +16,12 @@ const B_BY_SPARE: &str = "/ip4/198.51.100.2/udp/41820/quic-v1";
 /// How long a busy machine may take to find another way.
 const LIMIT: Duration = Duration::from_secs(30);
 
-fn complains(daemon: &Daemon, code: &str) -> bool {
-    daemon.health().is_ok_and(|codes| codes.contains(&code.into()))
+/// Whether these are all its health items, but for one: not every machine that runs tests has the group of the socket.
+fn complains_of(daemon: &Daemon, codes: &[&str]) -> bool {
+    daemon.health().is_ok_and(|mut all| {
+        all.retain(|code| code != "group_missing");
+        all == codes
+    })
 }
 
 /// Waits until A sees the silence. A daemon that has nowhere to send waits, too: it does not spin.
@@ -49,12 +53,12 @@ fn outlives_the_outer_interface(way: Way) -> Result<()> {
     let transfer = under_way(&pair)?;
     // The other end of the cable goes with it.
     pair.host_a.remove_link(WIRE)?;
-    until("A says that it has no network", || complains(&pair.a, "no_network")).with_context(|| logs(&pair))?;
+    until("A says that it has no network", || complains_of(&pair.a, &["no_network"])).with_context(|| logs(&pair))?;
     silence_without_haste(&pair)?;
     ensure!(!transfer.is_finished(), "nothing passes without an interface");
     join(&pair.host_a, &pair.host_b)?;
     transfer.finish().with_context(|| logs(&pair))?;
-    ensure!(!complains(&pair.a, "no_network"));
+    ensure!(complains_of(&pair.a, &[]), "{:?}", pair.a.health());
     Ok(())
 }
 
@@ -111,7 +115,7 @@ fn outlives_a_network(way: Way) -> Result<()> {
         pair.host_a.set_link(gone, false)?;
         until_within(&format!("frames go to {left}"), LIMIT, || goes_by(left)).with_context(|| logs(&pair))?;
         transfer.finish().with_context(|| logs(&pair))?;
-        ensure!(!complains(&pair.a, "no_network"), "there is a network");
+        ensure!(complains_of(&pair.a, &[]), "there is a network: {:?}", pair.a.health());
         pair.host_a.set_link(gone, true)?;
     }
     Ok(())

@@ -13,6 +13,12 @@ fn direct(scene: &Scene, kind: &str) -> Result<String> {
     Ok(path["address"].as_str().context("no address")?.to_owned())
 }
 
+/// How many connections to a peer came up, of those that go by no relay.
+fn direct_connections(daemon: &Daemon, other: &Identity) -> usize {
+    let is_direct = |line: &&str| line.contains("connection up") && !line.contains("p2p-circuit");
+    daemon.log().lines().filter(is_direct).filter(|line| line.contains(&other.id)).count()
+}
+
 #[test]
 fn two_hosts_behind_cone_nats_punch_a_hole_and_go_on_without_the_relay() -> Result<()> {
     let Some(mut scene) = Scene::new(Nat::Cone, Nat::Cone)? else { return Ok(()) };
@@ -21,6 +27,10 @@ fn two_hosts_behind_cone_nats_punch_a_hole_and_go_on_without_the_relay() -> Resu
     ensure!(address.starts_with("/ip4/203.0.113.2/udp/41820"), "the other end is {address}");
     ensure!(scene.b.wait_for("a", |peer| peer["path"]["kind"] == "udp").is_ok(), "{}", scene.logs());
     scene.transfer(1_000_000)?;
+    // Both punched, and one connection came of it.
+    for (daemon, other) in [(&scene.a, &scene.ids.b), (&scene.b, &scene.ids.a)] {
+        ensure!(direct_connections(daemon, other) == 1, "{}", scene.logs());
+    }
     // Frames go on whatever becomes of the relay.
     let flow = Flow::start(&scene.host_a, &scene.host_b, scene.ids.b.ipv4.into(), 200, Duration::from_millis(5))?;
     scene.relay.kill()?;
@@ -100,6 +110,35 @@ fn what_a_host_behind_a_nat_sends_to_an_open_one_is_not_lost_when_its_router_get
     let tally = flow.finish()?;
     ensure!(tally.lost == 0 && tally.repeated == 0, "{tally:?}\n{}", scene.logs());
     scene.transfer(1_000_000)
+}
+
+#[test]
+fn a_host_behind_a_nat_keeps_its_connection_when_its_router_gets_another_address() -> Result<()> {
+    let Some(internet) = Internet::new()? else { return Ok(()) };
+    let (router, host_open) = (internet.router(1, Nat::Cone)?, internet.host(RELAY)?);
+    let (inside, folder) = (router.host()?, tempfile::tempdir()?);
+    let (id_open, id) = (Identity::new(1)?, Identity::new(2)?);
+    let known = Peering { peer: &id, name: "inside", addresses: &[] };
+    let mut open = Daemon::new(&host_open, folder.path().join("open"), &id_open, &[known])?;
+    let quic = format!("/ip4/203.0.113.{RELAY}/udp/41820/quic-v1");
+    let known = Peering { peer: &id_open, name: "open", addresses: &[&quic] };
+    let mut host = Daemon::new(&inside, folder.path().join("host"), &id, &[known])?;
+    open.start()?;
+    host.start()?;
+    host.wait_for("open", |peer| peer["path"]["kind"] == "udp")?;
+    let flow = Flow::start(&inside, &host_open, id_open.ipv4.into(), 200, Duration::from_millis(5))?;
+    router.renumber_without_a_gap(101)?;
+    open.wait_for("inside", |peer| {
+        peer["path"]["address"].as_str().is_some_and(|at| at.starts_with("/ip4/203.0.113.101/udp/"))
+    })?;
+    // Handshakes go by the connection itself.
+    let rotations = host.peer()?["rotations"].as_u64();
+    host.ask("rotate")?;
+    host.wait_for("open", |peer| peer["rotations"].as_u64() > rotations)?;
+    flow.finish()?;
+    let count = |what| [&host, &open].map(|daemon| daemon.logged(what));
+    ensure!(count("connection up") == [1, 1] && count("connection down") == [0, 0], "{}\n{}", host.log(), open.log());
+    Ok(())
 }
 
 #[test]

@@ -47,6 +47,37 @@ fn frames_go_by_datagrams_over_either_family() -> Result<()> {
 }
 
 #[test]
+fn where_a_hundredth_or_a_twentieth_of_the_datagrams_is_lost_frames_go_by_them_all_the_same() -> Result<()> {
+    for every in [100, 20] {
+        let Some(mut pair) = super::pair(&[B_QUIC], &[])? else { return Ok(()) };
+        for daemon in [&pair.a, &pair.b] {
+            // Of those that are handed over as one, the firewall takes all or none.
+            daemon.configure("[linux]\nudp_segmentation = false\n")?;
+        }
+        pair.connect()?;
+        both_go_by("udp", &pair, RETURN)?;
+        let falls = || [&pair.a, &pair.b].map(|daemon| daemon.logged(" path=\"stream\""));
+        let before = falls();
+        let lossy = format!(
+            "table ip t {{ chain i {{ type filter hook input priority 0; \
+             meta l4proto udp iifname wire numgen inc mod {every} 0 counter drop; }}; }}"
+        );
+        for host in [&pair.host_a, &pair.host_b] {
+            if host.firewall(&lossy)?.is_none() {
+                println!("skipped: a lossy link: this machine has no nft");
+                return Ok(());
+            }
+        }
+        Transfer::start(&pair.host_b, &pair.host_a, pair.id_b.ipv4.into(), pattern(1_000_000), Duration::ZERO)?
+            .finish()
+            .with_context(|| logs(&pair))?;
+        ensure!(falls() == before, "every {every}th is lost: {}", logs(&pair));
+        both_go_by("udp", &pair, RETURN)?;
+    }
+    Ok(())
+}
+
+#[test]
 fn where_ipv6_leads_nowhere_ipv4_carries_the_tunnel_from_the_start_and_when_it_breaks() -> Result<()> {
     const NOWHERE: &str = "table ip6 t { chain c { type filter hook input priority 0; udp dport 41820 drop; }; }";
     let by_ipv4 = |pair: &Pair| {

@@ -40,6 +40,7 @@ fn frames_go_by_datagrams_over_either_family() -> Result<()> {
         let Some(pair) = by_datagrams(Way::Interface, &[address])? else { return Ok(()) };
         let other = pair.a.peer()?["path"]["address"].take();
         ensure!(address.starts_with(other.as_str().context("a path has an address")?), "{other} is not {address}");
+        pair.a.wait_for("b", |peer| peer["path"]["rtt_ms"].as_f64().is_some_and(|ms| ms > 0.0))?;
         Transfer::start(&pair.host_b, &pair.host_a, pair.id_b.ipv4.into(), pattern(500_000), Duration::ZERO)?
             .finish()?;
     }

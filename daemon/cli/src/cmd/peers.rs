@@ -144,7 +144,7 @@ fn show(context: &Context<'_>, peer: Option<String>) -> Result<Exit> {
         let Reply::Peers { peers } = answer.reply else { return Err(foreign()) };
         out.print(|page| {
             if in_full {
-                peers.iter().try_for_each(|peer| render::peer(page, out.size(), peer))
+                peers.iter().try_for_each(|peer| render::peer(page, out.size(), peer, &peers))
             } else {
                 render::peers(page, out.size(), &peers)
             }

@@ -14,15 +14,15 @@ use crate::output::Size;
 /// What is said instead of an empty list.
 pub(super) const NO_PEERS: &str = "no peers yet: 'cryprq invite' here and 'cryprq join' there make two hosts peers";
 
-/// A peer in full.
-pub(crate) fn peer(out: &mut dyn Write, size: Size, peer: &PeerStatus) -> io::Result<()> {
+/// A peer in full; a relay among the peers that are `known` is called by its name.
+pub(crate) fn peer(out: &mut dyn Write, size: Size, peer: &PeerStatus, known: &[PeerStatus]) -> io::Result<()> {
     let mut sheet = Sheet::new(out, size.columns);
     let (name, state, color) = (&peer.name, &peer.state, style_of(&peer.state));
     sheet.line(format_args!("{BOLD}{name}{BOLD:#}  {color}● {state}{color:#}"))?;
     sheet.field("id", &peer.id)?;
     sheet.field("heard", &ago(peer.last_authentic_ms))?;
     if let Some(path) = &peer.path {
-        sheet.field("path", &way(path))?;
+        sheet.field("path", &way(path, known))?;
     }
     if let Some(keys) = keys(peer) {
         sheet.field("keys", &keys)?;
@@ -53,12 +53,14 @@ pub(crate) fn peer(out: &mut dyn Write, size: Size, peer: &PeerStatus) -> io::Re
     Ok(())
 }
 
-fn way(path: &PathStatus) -> String {
+fn way(path: &PathStatus, known: &[PeerStatus]) -> String {
     // The PeerId stands above anyway.
     let address = path.address.split("/p2p/").next().unwrap_or(&path.address);
     let rtt = path.rtt_ms.map(|ms| format!(", {ms:.1} ms")).unwrap_or_default();
     let loss = path.loss_percent.map(|percent| format!(", {percent:.1} % lost")).unwrap_or_default();
-    let relay = path.relay.as_ref().map(|relay| format!(" by {relay}")).unwrap_or_default();
+    let name_of =
+        |relay: &String| known.iter().find(|peer| peer.id == *relay).map_or(relay.clone(), |peer| peer.name.clone());
+    let relay = path.relay.as_ref().map(|relay| format!(" by {}", name_of(relay))).unwrap_or_default();
     format!("{}{relay} {address}{rtt}{loss}, MTU {}", path.kind, path.mtu)
 }
 
@@ -137,6 +139,21 @@ phone    connecting       never         -         0 B         0 B  12D3KooWPhone
         let row = text.lines().nth(1).unwrap();
         assert!(row.starts_with("a-very-long-name-that-n…  connected"), "{row}");
         assert!(row.ends_with("  12D3KooWAbcdefg…") && row.width() <= 100, "{row}");
+    }
+
+    #[test]
+    fn a_path_tells_its_kind_and_a_relay_by_its_name_if_it_is_a_peer() {
+        let known = example::status().peers;
+        let mut path = known[0].path.clone().unwrap();
+        path.kind = "udp".into();
+        path.address = "/ip4/192.0.2.2/udp/41820".into();
+        assert_eq!(way(&path, &known), "udp /ip4/192.0.2.2/udp/41820, 12.3 ms, 0.5 % lost, MTU 1420");
+        path.kind = "relay".into();
+        path.relay = Some("12D3KooWGateway".into());
+        path.address = "/ip4/192.0.2.9/tcp/41820/p2p/12D3KooWGateway/p2p-circuit/p2p/12D3KooWPhone".into();
+        let rest = "/ip4/192.0.2.9/tcp/41820, 12.3 ms, 0.5 % lost, MTU 1420";
+        assert_eq!(way(&path, &known), format!("relay by gateway {rest}"));
+        assert_eq!(way(&path, &known[1..]), format!("relay by 12D3KooWGateway {rest}"));
     }
 
     #[test]

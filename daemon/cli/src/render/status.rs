@@ -17,7 +17,7 @@ pub(crate) fn status(out: &mut dyn Write, size: Size, status: &Status) -> io::Re
     }
     status.peers.iter().try_for_each(|each| {
         writeln!(out)?;
-        peer(out, size, each)
+        peer(out, size, each, &status.peers)
     })
 }
 

@@ -4,7 +4,7 @@ use node::epoch::Cipher;
 use serde::Serialize;
 
 use super::{CIPHERS, Report};
-use crate::rig::contenders::Role;
+use crate::rig::contenders::{Programs, Role, all};
 use crate::rig::measures::Measure;
 
 /// One bar and what was measured.
@@ -80,7 +80,7 @@ fn of_cipher(report: &Report, cipher: Cipher) -> Vec<Bar> {
     };
     let own = |measure| report.of(Role::Own(cipher), measure);
     let by_bare = |measure| ratio(own(measure), report.of(Role::Bare(cipher), measure));
-    let by_rival = ratio(own(Measure::Udp64), report.best_rival(Measure::Udp64).map(|(_, figure)| figure));
+    let by_rival = ratio(own(Measure::Udp64), best_of_all_rivals(report, Measure::Udp64));
     let memory = own(Measure::RssA).zip(own(Measure::RssB)).map(|(a, b)| a.max(b));
     let milliseconds = |measure| own(measure).map(|microseconds| microseconds / 1000.0);
     let wireguard = ratio(own(Measure::Tcp1), report.wireguard_go(Measure::Tcp1));
@@ -97,6 +97,14 @@ fn of_cipher(report: &Report, cipher: Cipher) -> Vec<Bar> {
     ]
     .map(|(what, bound, unit, figure)| Bar::new(format!("{}: {what}", cipher.name()), bound, unit, figure))
     .into()
+}
+
+/// The best rival's figure, if every rival has one: to be better than some of them is not the bar.
+fn best_of_all_rivals(report: &Report, measure: Measure) -> Option<f64> {
+    let has = |name| report.contenders.iter().any(|one| one.name == name && one.median(measure).is_some());
+    let contenders = all(&Programs::default());
+    let mut rivals = contenders.iter().filter(|one| one.role() == Role::Rival);
+    rivals.all(|rival| has(rival.name())).then(|| report.best_rival(measure).map(|(_, figure)| figure))?
 }
 
 pub(super) fn ratio(figure: Option<f64>, by: Option<f64>) -> Option<f64> {
@@ -127,6 +135,50 @@ mod tests {
     #[test]
     fn what_was_not_measured_is_not_passed() {
         assert!(bars(&report(Vec::new())).iter().all(|bar| bar.verdict == Verdict::NotMeasured));
+    }
+
+    #[test]
+    fn the_best_rival_is_known_when_all_of_them_were_measured() {
+        const RIVALS: [&str; 6] = ["wireguard-go", "boringtun", "quincy", "quincy-pq", "openvpn-chacha", "openvpn-aes"];
+        let verdict = |rivals: &[&str], best: f64| {
+            let own = Role::Own(Cipher::ChaCha20Poly1305);
+            let mut outcomes = vec![outcome("own", own, &[(Measure::Udp64, 100.0)])];
+            outcomes.extend(rivals.iter().map(|name| outcome(name, Role::Rival, &[(Measure::Udp64, 50.0)])));
+            if let Some(last) = outcomes.last_mut() {
+                last.runs.iter_mut().for_each(|run| _ = run.insert(Measure::Udp64, best));
+            }
+            let bars = bars(&report(outcomes));
+            bars.iter().find(|bar| bar.bar == "> 1 × best rival").map(|bar| bar.verdict)
+        };
+        assert_eq!(verdict(&RIVALS, 99.0), Some(Verdict::Passed));
+        assert_eq!(verdict(&RIVALS, 100.0), Some(Verdict::Missed));
+        for missing in 0..RIVALS.len() {
+            let others = [&RIVALS[..missing], &RIVALS[missing + 1..]].concat();
+            assert_eq!(verdict(&others, 99.0), Some(Verdict::NotMeasured), "without {}", RIVALS[missing]);
+        }
+    }
+
+    /// So that neither side has a bar, or a number, that the other does not know.
+    #[test]
+    fn the_document_s_table_is_what_is_judged() {
+        let document = include_str!("../../../../docs/dataplane.md");
+        let section = document.split("\n## Bars\n").nth(1).expect("the section");
+        let rows = section.lines().filter(|line| line.starts_with('|')).skip(2);
+        let mut told = Vec::new();
+        for row in rows {
+            let [what, chacha, aes] = row.split('|').map(str::trim).collect::<Vec<_>>()[1..4] else {
+                panic!("{row}");
+            };
+            let of_ciphers = CIPHERS.map(Cipher::name).map(|name| format!("{name}: {what}"));
+            match aes {
+                "" => told.push((what.to_owned(), chacha.to_owned())),
+                _ => told.extend(of_ciphers.into_iter().zip([chacha, aes].map(str::to_owned))),
+            }
+        }
+        let mut judged: Vec<_> = bars(&report(Vec::new())).into_iter().map(|bar| (bar.what, bar.bar)).collect();
+        told.sort();
+        judged.sort();
+        assert_eq!(told, judged);
     }
 
     #[test]

@@ -59,6 +59,39 @@ async fn under_load_less_goes_out_than_came_in_until_an_address_is_proven() {
     meet(&Host::new(2), &mut host, &address).await;
 }
 
+/// The first handshakes are answered before their address is proven: by three times what came, as QUIC allows, and by no
+/// more than the datagram with which quinn goes past that.
+#[tokio::test]
+async fn in_a_flood_of_forged_addresses_less_goes_out_than_came_in() {
+    const FLOOD: u8 = 64;
+    const DATAGRAM: usize = 1200;
+    let limits = Limits::default();
+    let mut host = Host::with(1, limits);
+    let address = host.listen(LOCALHOST).await;
+    let flights = first_flights(FLOOD.into()).await;
+    let mut sources: Vec<_> = (1..=FLOOD).map(|number| Source::new(IpAddr::from([127, 9, 9, number]))).collect();
+    for (flight, source) in flights.iter().zip(&mut sources) {
+        flight.iter().for_each(|packet| source.send(socket(&address), packet));
+    }
+    // Whatever is sent once more has been sent when the handshakes are given up.
+    for _ in 0..limits.unproven {
+        assert!(host.incoming().await.result.is_err(), "nobody goes on");
+    }
+    let (mut sent, mut received, mut answered) = (0, 0, 0);
+    for (number, source) in sources.iter().enumerate() {
+        let answers = source.answers();
+        let bytes: usize = answers.iter().map(Vec::len).sum();
+        assert!(bytes > 0, "source {number} is answered");
+        let lengths = || answers.iter().map(Vec::len).collect::<Vec<_>>();
+        assert!(bytes <= 3 * source.sent + DATAGRAM, "{:?} to source {number}, which sent {}", lengths(), source.sent);
+        answered += usize::from(!answers.iter().all(|answer| is_retry(answer)));
+        (sent, received) = (sent + source.sent, received + bytes);
+    }
+    assert_eq!(answered, limits.unproven);
+    assert!(received < sent, "{received} bytes went out for {sent} that came in");
+    assert!(host.nobody_came());
+}
+
 #[tokio::test]
 async fn a_source_that_tries_too_often_is_not_heard_for_a_while() {
     let limits = Limits { unproven: 0, open: 64, burst: 2, every: NEVER };

@@ -162,3 +162,29 @@ pub(super) fn receive(socket: BorrowedFd<'_>, batch: &mut ReceiveBatch) -> io::R
     batch.arrivals = arrivals;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use socket2::{Domain, Type};
+
+    use super::*;
+
+    /// As on a kernel that has neither: one that is asked for runs of a socket that is none of UDP refuses them.
+    #[test]
+    fn what_the_kernel_refuses_is_gone_without_and_told() {
+        let address = SocketAddr::from(([127, 0, 0, 1], 0));
+        let granted = |options: &UdpOptions| {
+            let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+            let mut notes = Vec::new();
+            let granted = configure(&socket, address, options, &mut notes).unwrap();
+            (granted.segmentation, granted.coalescing, notes)
+        };
+        let both = vec![UdpNote::NoSegmentation, UdpNote::NoCoalescing];
+        assert_eq!(granted(&UdpOptions::default()), (false, false, both));
+        let (segmentation, coalescing) = (Offload::Never, Offload::Never);
+        let without = UdpOptions { segmentation, coalescing, ..UdpOptions::default() };
+        assert_eq!(granted(&without), (false, false, Vec::new()), "what was not asked for is not missed");
+    }
+}

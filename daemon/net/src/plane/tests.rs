@@ -1,4 +1,5 @@
 use std::sync::Weak;
+use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc::{Receiver as StdReceiver, Sender as StdSender, channel};
 use std::time::Duration;
 
@@ -276,27 +277,50 @@ fn another_device_takes_over_with_the_keys_that_there_are() {
     wait_for("the packet that nobody takes", || b.peer.drops().get(DropReason::TunWrite) == 1);
 }
 
-/// A device whose interface was removed: every read fails, woken or not.
-struct Gone;
+/// A device whose interface was removed: every read fails, woken or not. Counts them.
+struct Gone(Arc<AtomicUsize>);
 
 impl PacketSource for Gone {
     fn read_batch(&mut self) -> io::Result<LentPackets<'_>> {
+        self.0.fetch_add(1, Ordering::Relaxed);
         Err(io::Error::other("the interface is gone"))
     }
 }
 
-#[test]
-fn a_plane_whose_device_is_gone_ends_when_it_is_told_to() {
+/// A plane on such a device, and how often it was read.
+fn plane_on_a_device_that_is_gone() -> (Plane, Arc<AtomicUsize>) {
     let drops = Arc::new(DropCounters::default());
     let inbound = Arc::new(Inbound::new(Arc::clone(&drops)).unwrap());
-    let device = Device { source: Box::new(Gone), sink: Box::new(Nowhere), wake: Box::new(|| {}) };
-    let plane = Plane::start(PlaneParts { device, inbound, drops, clock }).unwrap();
+    let reads = Arc::new(AtomicUsize::new(0));
+    let source = Box::new(Gone(Arc::clone(&reads)));
+    let device = Device { source, sink: Box::new(Nowhere), wake: Box::new(|| {}) };
+    (Plane::start(PlaneParts { device, inbound, drops, clock }).unwrap(), reads)
+}
+
+#[test]
+fn a_plane_whose_device_is_gone_ends_when_it_is_told_to() {
+    let (plane, _) = plane_on_a_device_that_is_gone();
     let (ended, end) = channel();
     std::thread::spawn(move || {
         drop(plane);
         ended.send(())
     });
     end.recv_timeout(LIMIT).expect("it ends");
+}
+
+#[test]
+fn a_device_that_is_gone_for_good_is_told_and_does_not_make_the_loop_spin() {
+    let begun = Instant::now();
+    let (plane, reads) = plane_on_a_device_that_is_gone();
+    // Not asked all the time, so that the loop would have the processor.
+    while plane.failures().reads.is_none() {
+        assert!(begun.elapsed() < LIMIT, "it is told");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    // It rests for half a second after each failure, however long the machine makes the test take.
+    let count = reads.load(Ordering::Relaxed);
+    let most = begun.elapsed().as_millis() as usize / 500 + 1;
+    assert!((2..=most).contains(&count), "{count} reads where {most} are enough");
 }
 
 #[test]

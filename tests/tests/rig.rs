@@ -44,3 +44,25 @@ fn two_daemons_of_which_none_announces_aes_agree_on_the_other_cipher() -> Result
     let running = Cryprqd::new(Cipher::ChaCha20Poly1305).start(&site)?;
     running.wait(&site)
 }
+
+#[test]
+fn two_shipped_daemons_agree_on_aes_where_the_processor_has_it() -> Result<()> {
+    if !has_aes() {
+        println!("skipped: AES-256-GCM between two daemons: this processor has it not in hardware");
+        return Ok(());
+    }
+    let Some(site) = site() else { return Ok(()) };
+    // The contender itself looks at what was agreed on.
+    let running = Cryprqd::new(Cipher::Aes256Gcm).start(&site)?;
+    running.wait(&site)
+}
+
+/// As the daemon does: AES and carry-less multiplication.
+fn has_aes() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return std::arch::is_x86_feature_detected!("aes") && std::arch::is_x86_feature_detected!("pclmulqdq");
+    #[cfg(target_arch = "aarch64")]
+    return std::arch::is_aarch64_feature_detected!("aes") && std::arch::is_aarch64_feature_detected!("pmull");
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    return false;
+}

@@ -1,11 +1,11 @@
 //! The packet path takes no memory: everything that a packet needs was there before it came. And at the door of an extension
 //! a batch takes one system call.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::ops::Range;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use allocation_counter::measure;
 use cryprq_ipc_proto::frame::Frame;
@@ -18,13 +18,15 @@ use net::plane::Device;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use node::drops::DropCounters;
 use node::epoch::{Cipher, EpochId, EpochState, Limits, Opener, Outgoing, Sealer};
-use node::frame::{FrameBatch, OVERHEAD};
+use node::frame::{FrameBatch, HEADER_LEN, OVERHEAD};
 use node::handshake::{Negotiated, PaddingMode, ReceiverIndex};
+use node::offload::{MergeRule, Merged, Merger, Segmentation, SuperPacket, VnetHeader};
 use node::packet::Checksum;
 use node::receiver::{Content, Origin, Received, Receiver, Trust};
 use node::router::{PeerSlot, Router};
 use node::secret::SecretKey32;
 use node::time::Time;
+use os::udp::{Ecn, ReceiveBatch, Transmit, UdpOptions, UdpSocket};
 
 const NOW: Time = Time::from_nanos(1_000_000_000);
 const SLOT: PeerSlot = PeerSlot(3);
@@ -80,6 +82,103 @@ fn a_packet_that_passes_takes_no_memory() {
         assert_eq!(passed, 100 * BATCH);
         assert_eq!(taken.count_total, 0, "{} allocations under {}", taken.count_total, cipher.name());
     }
+}
+
+/// Segments of the super-packet below, each of 1420 bytes.
+const SEGMENTS: usize = 40;
+const PAYLOAD: usize = 1380;
+/// For all rounds.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// A super-packet of TCP as the kernel hands it out: its checksum is that of the pseudo-header.
+fn super_packet() -> (VnetHeader, Vec<u8>) {
+    let mut packet = packet(40 + SEGMENTS * PAYLOAD);
+    packet[6..10].copy_from_slice(&[0x40, 0, 64, 6]);
+    (packet[32], packet[33]) = (5 << 4, 0x10);
+    let words = packet[12..20].chunks(2).map(|word| u32::from(u16::from_be_bytes([word[0], word[1]])));
+    let sum = words.sum::<u32>() + 6 + (packet.len() as u32 - 20);
+    packet[36..38].copy_from_slice(&(((sum & 0xffff) + (sum >> 16)) as u16).to_be_bytes());
+    let vnet = VnetHeader {
+        needs_checksum: true,
+        segmentation: Segmentation::TcpV4,
+        segment: PAYLOAD as u16,
+        checksum_start: 20,
+        checksum_offset: 16,
+        ..VnetHeader::default()
+    };
+    (vnet, packet)
+}
+
+/// What bulk data costs: a super-packet is cut, sealed, sent by UDP, received as what the kernel merged, opened where it lies
+/// and merged into one again.
+#[test]
+fn a_super_packet_that_passes_from_end_to_end_takes_no_memory() {
+    let rotation = Duration::from_secs(300);
+    let (cipher, padding) = (Cipher::ChaCha20Poly1305, PaddingMode::Multiple16);
+    let negotiated = Negotiated { mtu: 1420, rotation, padding, cipher, partial_checksums: true };
+    let (key, limits) = (SecretKey32::new([3; 32]), Limits::standard(cipher, rotation));
+    let index = ReceiverIndex::new(9).expect("not zero");
+    let state = || Arc::new(EpochState::new(EpochId(1)));
+    let sealer = Sealer::new(&key, index, &negotiated, limits, NOW, state());
+    let mut receiver = Receiver::default();
+    let open = || UdpSocket::open("127.0.0.1:0".parse().expect("an address"), &UdpOptions::default());
+    let (near, far) = (open().expect("a socket"), open().expect("a socket"));
+    receiver.set_trust(SLOT, Trust { endpoint: Some(near.address()), proposed: None });
+    receiver.install(SLOT, Opener::new(&key, index, &negotiated, limits, NOW, state()));
+    let mut router = Router::new(["10.86.0.1".parse().expect("an address")], [], []);
+    router.add_peer(SLOT, &["10.86.0.0/24".parse().expect("a prefix")]).expect("one peer");
+
+    let (vnet, packet) = super_packet();
+    let mut sealed = FrameBatch::new(SEGMENTS * (1420 + OVERHEAD + 16));
+    let (mut arrived, mut merger) = (ReceiveBatch::default(), Merger::new(MergeRule::TcpAndUdp));
+    let drops = DropCounters::default();
+    let (mut payload, mut writes) = (0, 0);
+    let mut write = |merged: Merged<'_>| {
+        payload += merged.payload.iter().map(Range::len).sum::<usize>();
+        writes += 1;
+    };
+    let begun = Instant::now();
+    let mut round = || {
+        sealed.clear();
+        assert_eq!(router.outbound(&packet), Ok(SLOT));
+        let cut = SuperPacket::read(&vnet, &packet).expect("a super-packet");
+        sealer.seal_super(NOW, &packet, &cut, &mut sealed, &drops).expect("a fresh key");
+        for run in sealed.runs() {
+            let transmit =
+                Transmit { to: far.address(), from: None, ecn: Ecn::Off, bytes: run.bytes, stride: run.stride };
+            let datagrams = run.bytes.len().div_ceil(run.stride);
+            assert_eq!(near.send(&transmit).expect("there is room"), datagrams);
+        }
+        let mut frames = 0;
+        while frames < SEGMENTS {
+            // On loopback what was sent is there, or nearly: the loops' wait, which takes memory, is none of a packet's.
+            while let Err(error) = far.try_receive(&mut arrived) {
+                assert_eq!(error.kind(), ErrorKind::WouldBlock);
+                assert!(begun.elapsed() < LIMIT, "{frames} of {SEGMENTS} came");
+                std::thread::yield_now();
+            }
+            let (runs, buffers) = arrived.parts();
+            for (arrival, run) in runs {
+                for start in run.clone().step_by(arrival.stride) {
+                    let at = start..run.end.min(start + arrival.stride);
+                    let received = receiver.receive(NOW, &mut buffers[at], Origin::Udp(arrival.from), &router);
+                    let Ok(Received { content: Ok(Content::Packet(packet, checksum)), .. }) = received else {
+                        continue;
+                    };
+                    let at = start + HEADER_LEN..start + HEADER_LEN + packet.len();
+                    frames += 1;
+                    merger.push(buffers, at, checksum, &mut write);
+                }
+            }
+            merger.flush(&mut write);
+        }
+    };
+    // What the system's library wants once.
+    round();
+    let taken = measure(|| (0..100).for_each(|_| round()));
+    assert_eq!((payload, drops.total()), (101 * SEGMENTS * PAYLOAD, 0));
+    assert!(writes < 101 * SEGMENTS, "packets are merged: {writes} writes");
+    assert_eq!(taken.count_total, 0, "{} allocations", taken.count_total);
 }
 
 /// An extension's end of a socket, and the packet loops' end of it; the runtime holds the conversation.

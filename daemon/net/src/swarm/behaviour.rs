@@ -10,7 +10,7 @@ use libp2p::core::upgrade::Version;
 use libp2p::identity::Keypair;
 use libp2p::swarm::NetworkBehaviour;
 use libp2p::swarm::behaviour::toggle::Toggle;
-use libp2p::{PeerId, Swarm, SwarmBuilder, Transport, autonat, dcutr, identify, mdns, noise, ping, relay, tcp, yamux};
+use libp2p::{Swarm, SwarmBuilder, Transport, autonat, dcutr, identify, mdns, noise, ping, relay, tcp, yamux};
 use node::drops::DropCounters;
 use node::time::Time;
 
@@ -193,7 +193,10 @@ fn behaviour(key: &Keypair, relay_client: relay::client::Behaviour, control: Con
     let ping = ping::Behaviour::new(ping::Config::new().with_interval(PING));
     let all = Circle::PeersAndRelays;
     let relay_server = match serve {
-        Serve::Peers => Some(MembersOnly::new(relay_server(key.public().to_peer_id()), members.clone(), Circle::Peers)),
+        Serve::Peers => {
+            let server = relay::Behaviour::new(key.public().to_peer_id(), relayed());
+            Some(MembersOnly::new(server, members.clone(), Circle::Peers))
+        }
         Serve::Nobody => None,
     };
     let lan = match discovery {
@@ -221,16 +224,15 @@ fn behaviour(key: &Keypair, relay_client: relay::client::Behaviour, control: Con
 }
 
 /// Reservations of peers, and circuits between them. Who may connect is decided before.
-fn relay_server(own: PeerId) -> relay::Behaviour {
-    let config = relay::Config {
+fn relayed() -> relay::Config {
+    relay::Config {
         max_circuits: CIRCUITS,
         // libp2p lets one more in than it is told.
         max_circuits_per_peer: CIRCUITS_PER_PEER - 1,
         max_circuit_duration: CIRCUIT,
         max_circuit_bytes: 0,
         ..relay::Config::default()
-    };
-    relay::Behaviour::new(own, config)
+    }
 }
 
 #[cfg(test)]
@@ -243,5 +245,13 @@ mod tests {
     fn a_connection_s_task_has_little_room_for_its_handlers() {
         let size = size_of::<THandler<Behaviour>>();
         assert!(size <= 1024, "{size} bytes, and twice that in each connection's task");
+    }
+
+    #[test]
+    fn a_circuit_lasts_for_12_hours_however_much_it_carries() {
+        let config = relayed();
+        assert_eq!(config.max_circuit_duration, Duration::from_secs(12 * 60 * 60));
+        assert_eq!(config.max_circuit_bytes, 0, "which is what libp2p takes for no limit");
+        assert_eq!((config.max_circuits, config.max_circuits_per_peer), (16, 1), "and it lets in two of a peer's");
     }
 }

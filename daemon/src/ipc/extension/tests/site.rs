@@ -76,27 +76,18 @@ impl Site {
     }
 
     pub(super) async fn attached(&mut self) -> Device {
-        match self.event().await {
-            Event::Attached(device, _) => device,
-            Event::InForce(_) => panic!("it was here"),
-            Event::Detached(_) => panic!("it left"),
-        }
+        let Event::Attached(device, _) = self.event().await else { panic!("none attached") };
+        device
     }
 
     pub(super) async fn in_force(&mut self) -> TunnelSettings {
-        match self.event().await {
-            Event::InForce(settings) => settings,
-            Event::Attached(..) => panic!("another came"),
-            Event::Detached(_) => panic!("it left"),
-        }
+        let Event::InForce(settings) = self.event().await else { panic!("no settings are in force") };
+        settings
     }
 
     pub(super) async fn detached(&mut self) {
-        match self.event().await {
-            Event::Detached(done) => done.send(()).unwrap(),
-            Event::Attached(..) => panic!("another came"),
-            Event::InForce(_) => panic!("it stays"),
-        }
+        let Event::Detached(done) = self.event().await else { panic!("it did not leave") };
+        done.send(()).unwrap();
     }
 
     /// A player that is ready, and the packet loops' end of it.

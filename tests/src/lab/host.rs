@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -14,6 +15,7 @@ use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::unistd::sethostname;
 use os::network::Network;
+use rtnetlink::{Handle, LinkBridge, LinkUnspec, RouteMessageBuilder};
 
 use super::wire::WIRE;
 
@@ -149,6 +151,17 @@ impl Host {
         self.run(move || runtime()?.block_on(async { work(Network::open()?).await }))
     }
 
+    /// The same for what the daemon does not ask of the kernel: `work` gets the whole of rtnetlink besides.
+    ///
+    /// # Errors
+    /// As [`Self::network`].
+    pub fn change<T: Send + 'static>(
+        &self,
+        work: impl AsyncFnOnce(Handle, Network) -> anyhow::Result<T> + Send + 'static,
+    ) -> anyhow::Result<T> {
+        self.network(async move |network| work(netlink()?, network).await)
+    }
+
     pub(super) fn descriptor(&self) -> i32 {
         self.0.network.as_raw_fd()
     }
@@ -166,15 +179,21 @@ impl Host {
     /// # Errors
     /// When there is none.
     pub fn set_link(&self, name: &'static str, up: bool) -> anyhow::Result<()> {
-        self.network(async move |network| {
+        self.change(async move |handle, network| {
             let index = network.index_of(name).await?.with_context(|| format!("no link {name}"))?;
             if up {
                 return Ok(network.set_up(index, 1500).await?);
             }
-            let (connection, handle, _) = rtnetlink::new_connection()?;
-            tokio::spawn(connection);
-            Ok(handle.link().set(rtnetlink::LinkUnspec::new_with_index(index).down().build()).execute().await?)
+            Ok(handle.link().set(LinkUnspec::new_with_index(index).down().build()).execute().await?)
         })
+    }
+
+    /// Makes a link of this name that is nobody's.
+    ///
+    /// # Errors
+    /// When the name is taken.
+    pub fn add_link(&self, name: &'static str) -> anyhow::Result<()> {
+        self.change(async move |handle, _| Ok(handle.link().add(LinkBridge::new(name).build()).execute().await?))
     }
 
     /// Takes a link away.
@@ -193,12 +212,9 @@ impl Host {
     /// # Errors
     /// When there is none.
     pub fn lengthen_queue(&self, name: &'static str) -> anyhow::Result<()> {
-        self.network(async move |network| {
+        self.change(async move |handle, network| {
             let index = network.index_of(name).await?.with_context(|| format!("no link {name}"))?;
-            let (connection, handle, _) = rtnetlink::new_connection()?;
-            tokio::spawn(connection);
-            let longer = rtnetlink::LinkUnspec::new_with_index(index).txqueuelen(20_000).build();
-            Ok(handle.link().set(longer).execute().await?)
+            Ok(handle.link().set(LinkUnspec::new_with_index(index).txqueuelen(20_000).build()).execute().await?)
         })
     }
 
@@ -219,26 +235,21 @@ impl Host {
     /// # Errors
     /// When the kernel does not tell.
     pub fn state(&self) -> anyhow::Result<Vec<String>> {
-        self.run(|| {
-            runtime()?.block_on(async {
-                let (connection, handle, _) = rtnetlink::new_connection()?;
-                tokio::spawn(connection);
-                let mut state: Vec<String> = Vec::new();
-                let links: Vec<_> = handle.link().get().execute().try_collect().await?;
-                state.extend(links.iter().map(|link| format!("link {:?}", link.header)));
-                let addresses: Vec<_> = handle.address().get().execute().try_collect().await?;
-                state.extend(addresses.iter().map(|address| format!("address {address:?}")));
-                for routes in [
-                    rtnetlink::RouteMessageBuilder::<std::net::Ipv4Addr>::new().build(),
-                    rtnetlink::RouteMessageBuilder::<std::net::Ipv6Addr>::new().build(),
-                ] {
-                    let routes: Vec<_> = handle.route().get(routes).execute().try_collect().await?;
-                    state.extend(routes.iter().map(|route| format!("route {route:?}")));
-                }
-                state.retain(|line| !line.contains("(fe80::"));
-                state.sort();
-                Ok(state)
-            })
+        self.change(async |handle, _| {
+            let mut state: Vec<String> = Vec::new();
+            let links: Vec<_> = handle.link().get().execute().try_collect().await?;
+            state.extend(links.iter().map(|link| format!("link {:?}", link.header)));
+            let addresses: Vec<_> = handle.address().get().execute().try_collect().await?;
+            state.extend(addresses.iter().map(|address| format!("address {address:?}")));
+            for routes in
+                [RouteMessageBuilder::<Ipv4Addr>::new().build(), RouteMessageBuilder::<Ipv6Addr>::new().build()]
+            {
+                let routes: Vec<_> = handle.route().get(routes).execute().try_collect().await?;
+                state.extend(routes.iter().map(|route| format!("route {route:?}")));
+            }
+            state.retain(|line| !line.contains("(fe80::"));
+            state.sort();
+            Ok(state)
         })
     }
 
@@ -272,6 +283,13 @@ impl Spaces {
 
 fn namespace(kind: &str) -> io::Result<File> {
     File::open(format!("/proc/thread-self/ns/{kind}"))
+}
+
+/// A netlink socket of the host whose thread this is, for as long as the runtime runs.
+pub(crate) fn netlink() -> io::Result<Handle> {
+    let (connection, handle, _) = rtnetlink::new_connection()?;
+    tokio::spawn(connection);
+    Ok(handle)
 }
 
 pub(super) fn runtime() -> io::Result<tokio::runtime::Runtime> {

@@ -29,6 +29,7 @@ pub use circuit::Tamper;
 pub use daemon::{Daemon, Identity, Peering, programs, until, until_within};
 pub use echo::echo;
 pub use flow::{Flow, Tally};
+pub(crate) use host::netlink;
 pub use host::{Host, PROGRAMS};
 pub use http::{Download, Server, digest, fetch};
 pub use iperf::{iperf3, iperf3_server};

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use rtnetlink::RouteMessageBuilder;
 
 use super::Host;
-use super::wire::{WIRE, address, bridge, change, plug};
+use super::wire::{WIRE, address, bridge, plug};
 
 /// How a router translates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -176,7 +176,7 @@ impl Router {
 
 /// Gives a host its default route.
 fn lead_out(host: &Host, gateway: Ipv4Addr) -> anyhow::Result<()> {
-    change(host, async move |handle, _| {
+    host.change(async move |handle, _| {
         let route = RouteMessageBuilder::<Ipv4Addr>::new().gateway(gateway).build();
         Ok(handle.route().add(route).execute().await?)
     })

@@ -5,7 +5,6 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use anyhow::Context;
 use futures::TryStreamExt;
 use ipnet::IpNet;
-use os::network::Network;
 use rtnetlink::packet_route::link::LinkFlags;
 use rtnetlink::{LinkBridge, LinkUnspec, LinkVeth, RouteMessageBuilder};
 
@@ -31,10 +30,8 @@ pub fn join(a: &Host, b: &Host) -> anyhow::Result<()> {
 /// Waits until the kernel calls links that are up running, which it does in its own time, and gives them routes.
 fn running(links: &[(&Host, &'static str)]) -> anyhow::Result<()> {
     let is_running = |host: &Host, name: &'static str| {
-        host.network(async move |network| {
+        host.change(async move |handle, network| {
             let index = network.index_of(name).await?.context("no link")?;
-            let (connection, handle, _) = rtnetlink::new_connection()?;
-            tokio::spawn(connection);
             let link = handle.link().get().match_index(index).execute().try_next().await?.context("no link")?;
             Ok(link.header.flags.contains(LinkFlags::Running))
         })
@@ -81,7 +78,7 @@ pub fn join_beyond(router: &Host, host: &Host, network: Beyond) -> anyhow::Resul
         address(end, link, addresses.into())?;
     }
     running(&[(router, name), (host, WIRE)])?;
-    change(host, async move |handle, _| {
+    host.change(async move |handle, _| {
         let ipv4 = RouteMessageBuilder::<Ipv4Addr>::new().gateway(Ipv4Addr::new(203, 0, 113, first + 3)).build();
         let ipv6 = RouteMessageBuilder::<Ipv6Addr>::new().gateway(Ipv6Addr::new(0x2001, 0xdb8, number, 0, 0, 0, 0, 3));
         handle.route().add(ipv4).execute().await?;
@@ -106,7 +103,7 @@ pub fn switch(hosts: &[&Host]) -> anyhow::Result<Host> {
 
 /// Makes the bridge of a host that is a switch, or has one.
 pub(super) fn bridge(host: &Host, own: Option<IpNet>) -> anyhow::Result<()> {
-    change(host, async move |handle, network| {
+    host.change(async move |handle, network| {
         handle.link().add(LinkBridge::new(BRIDGE).up().build()).execute().await?;
         let index = network.index_of(BRIDGE).await?.context("no bridge")?;
         if let Some(own) = own {
@@ -120,7 +117,7 @@ pub(super) fn bridge(host: &Host, own: Option<IpNet>) -> anyhow::Result<()> {
 pub(super) fn plug(switch: &Host, port: u8, host: &Host) -> anyhow::Result<()> {
     let port = format!("port{port}");
     cable(switch, &port, host, WIRE)?;
-    change(switch, async move |handle, network| {
+    switch.change(async move |handle, network| {
         let bridge = network.index_of(BRIDGE).await?.context("no bridge")?;
         let port = network.index_of(&port).await?.context("no port")?;
         Ok(handle.link().set(LinkUnspec::new_with_index(port).controller(bridge).up().build()).execute().await?)
@@ -130,7 +127,7 @@ pub(super) fn plug(switch: &Host, port: u8, host: &Host) -> anyhow::Result<()> {
 /// A cable from `near` to `far`, with the name of its end at each.
 fn cable(near: &Host, name: &str, far: &Host, far_name: &str) -> anyhow::Result<()> {
     let (name, held, far_name) = (name.to_owned(), far.clone(), far_name.to_owned());
-    change(near, async move |handle, network| {
+    near.change(async move |handle, network| {
         handle.link().add(LinkVeth::new(&name, "far").build()).execute().await?;
         let index = network.index_of("far").await?.context("no far end")?;
         let moved = LinkUnspec::new_with_index(index).name(&far_name).setns_by_fd(held.descriptor()).build();
@@ -156,16 +153,5 @@ pub(super) fn address(host: &Host, wire: &'static str, addresses: Vec<IpNet>) ->
             network.add_address(index, address).await?;
         }
         Ok(())
-    })
-}
-
-pub(super) fn change(
-    host: &Host,
-    work: impl AsyncFnOnce(rtnetlink::Handle, Network) -> anyhow::Result<()> + Send + 'static,
-) -> anyhow::Result<()> {
-    host.network(async move |network| {
-        let (connection, handle, _) = rtnetlink::new_connection()?;
-        tokio::spawn(connection);
-        work(handle, network).await
     })
 }

@@ -127,11 +127,9 @@ impl Site {
         /// 44 datagrams of 1420 bytes and 32 of overhead stay below 65 507.
         const ONE_SEND: u32 = 61_000;
         let device = device.to_owned();
-        self.host(side).network(async move |network| {
+        self.host(side).change(async move |handle, network| {
             let index = appears(&network, &device).await?;
             network.add_address(index, format!("{}/24", side.inner()).parse()?).await?;
-            let (connection, handle, _) = rtnetlink::new_connection()?;
-            tokio::spawn(connection);
             let mut link = LinkUnspec::new_with_index(index).up().mtu(MTU.into());
             match segments {
                 Segments::Any => {}

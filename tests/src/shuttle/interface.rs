@@ -18,6 +18,8 @@ use rtnetlink::packet_route::route::{RouteMessage, RouteType};
 use rtnetlink::{Handle, RouteMessageBuilder};
 use tokio::runtime::Runtime;
 
+use crate::lab::netlink;
+
 /// The mark of a daemon's datagrams, unless its configuration says another.
 pub const MARK: u32 = 25458;
 /// The table of what is led into the interface, and the priority of the rule that leads there.
@@ -47,10 +49,8 @@ impl Interface {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (network, routes, index) = runtime.block_on(async {
             let network = Network::open()?;
-            let (connection, routes, _) = rtnetlink::new_connection()?;
-            tokio::spawn(connection);
             let index = network.index_of(name).await?.context("the interface vanished")?;
-            anyhow::Ok((network, routes, index))
+            anyhow::Ok((network, netlink()?, index))
         })?;
         Ok(Self {
             runtime,

@@ -7,7 +7,6 @@ use anyhow::{Context, Result, ensure};
 use cryprq_tests::lab::{Daemon, Host, Pair, WIRE, ping, until};
 use ipnet::IpNet;
 use nix::mount::{MsFlags, mount, umount};
-use rtnetlink::LinkBridge;
 
 use super::{friends, host_with_files, of_root_alone, strangers, until_health};
 
@@ -126,11 +125,7 @@ fn an_address_that_somebody_takes_from_the_interface_comes_back_and_who_does_it_
 fn an_interface_of_somebody_else_is_neither_taken_nor_removed() -> Result<()> {
     let Some(mut pair) = strangers()? else { return Ok(()) };
     of_root_alone(&pair.a)?;
-    pair.host_a.network(async |_| {
-        let (connection, handle, _) = rtnetlink::new_connection()?;
-        tokio::spawn(connection);
-        Ok(handle.link().add(LinkBridge::new("cryprq0").build()).execute().await?)
-    })?;
+    pair.host_a.add_link("cryprq0")?;
     pair.a.start()?;
     until_health(&pair.a, &["no_tun"])?;
     ensure!(pair.a.stop()?.success());

@@ -27,6 +27,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const CONVERSATION: Duration = Duration::from_secs(20);
 /// Resolvers that are tried, as resolv.conf(5) has it.
 const RESOLVERS: usize = 3;
+/// Ports that are tried besides the first, where another program has the datagrams of one.
+const PORTS: usize = 16;
 const HEADER: usize = 12;
 /// More than any resolver answers by UDP.
 const LONGEST: usize = 4096;
@@ -57,11 +59,9 @@ impl Names {
         let (mut at, mut tasks) = (Vec::new(), JoinSet::new());
         let desk = Desk { clients: Clients::default(), resolvers, drops };
         for address in addresses {
-            let listener = TcpListener::bind((address, 0)).await?;
-            let port = listener.local_addr()?.port();
-            let socket = Arc::new(UdpSocket::bind((address, port)).await?);
-            at.push((address, port));
-            tasks.spawn(desk.clone().answer_datagrams(socket));
+            let (listener, socket) = both(address).await?;
+            at.push((address, listener.local_addr()?.port()));
+            tasks.spawn(desk.clone().answer_datagrams(Arc::new(socket)));
             tasks.spawn(desk.clone().answer_connections(listener));
         }
         Ok(Self { at, clients: desk.clients, _tasks: tasks })
@@ -75,6 +75,20 @@ impl Names {
     /// Where it answers.
     pub fn at(&self) -> &[(IpAddr, u16)] {
         &self.at
+    }
+}
+
+/// A port of the address that is free both for connections and for datagrams.
+async fn both(address: IpAddr) -> io::Result<(TcpListener, UdpSocket)> {
+    // Held until the end: the next one is another.
+    let mut taken = Vec::new();
+    loop {
+        let listener = TcpListener::bind((address, 0)).await?;
+        match UdpSocket::bind(listener.local_addr()?).await {
+            Ok(socket) => return Ok((listener, socket)),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && taken.len() < PORTS => taken.push(listener),
+            Err(error) => return Err(error),
+        }
     }
 }
 

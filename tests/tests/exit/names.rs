@@ -1,7 +1,12 @@
 //! Where names are asked while there is an exit, and who is told so.
 
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+use std::sync::Arc;
+
 use anyhow::{Context, Result, ensure};
-use cryprq_tests::lab::until;
+use cryprq_tests::lab::{Host, until};
+use cryprqd::names::Names;
 use serde_json::Value;
 
 use super::resolver::{Manner, Resolved, StandIn, bus, lead_to_resolved, resolvectl};
@@ -94,6 +99,24 @@ fn an_interface_that_is_made_anew_gets_its_resolvers_again() -> Result<()> {
     })
     .with_context(|| scene.logs())?;
     found(&scene)
+}
+
+#[test]
+fn a_port_whose_datagrams_another_program_has_is_left_to_it() -> Result<()> {
+    let Some([host]) = Host::several("names") else { return Ok(()) };
+    host.run(|| {
+        std::fs::write("/proc/sys/net/ipv4/ip_local_port_range", "40000 40007")?;
+        let here = IpAddr::from(Ipv4Addr::LOCALHOST);
+        let others = (40_000..40_007).map(|port| UdpSocket::bind((here, port))).collect::<io::Result<Vec<_>>>()?;
+        tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+            let start = || Names::start([here], Arc::new(Vec::new), Arc::default());
+            let names = start().await?;
+            ensure!(names.at() == [(here, 40_007)], "{:?} and {} sockets of others", names.at(), others.len());
+            let refused = start().await.err().context("there is no port left")?;
+            ensure!(refused.kind() == io::ErrorKind::AddrInUse, "{refused}");
+            Ok(())
+        })
+    })
 }
 
 #[test]

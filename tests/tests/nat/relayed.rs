@@ -14,6 +14,10 @@ fn two_hosts_behind_symmetric_nats_reach_each_other_by_their_relay() -> Result<(
     let address = path["address"].as_str().unwrap_or_default();
     ensure!(address.contains(&format!("/p2p/{}/p2p-circuit", scene.ids.relay.id)), "the path is {path}");
     ensure!(path["relay"] == scene.ids.relay.id && path["not_direct"]["code"] == "relayed", "the path is {path}");
+    for words in [&["status"][..], &["peers", "b"]] {
+        let shown = scene.a.cli(words, "")?;
+        ensure!(shown.contains(" relay by relay /ip4/203.0.113."), "{words:?}: {shown}");
+    }
     scene.transfer(1_000_000)
 }
 

@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 
 use clap::{ArgGroup, Subcommand};
 use cryprq_ipc_proto::error::{ErrorBody, ErrorCode};
-use cryprq_ipc_proto::message::{Reply, Request};
+use cryprq_ipc_proto::message::{PeerStatus, Reply, Request};
 use cryprq_ipc_proto::secret::SecretText;
 
 use super::Context;
+use crate::client::Answer;
 use crate::error::{Result, foreign, local};
 use crate::exit::Exit;
 use crate::render;
@@ -141,15 +142,21 @@ impl Peers {
 fn show(context: &Context<'_>, peer: Option<String>) -> Result<Exit> {
     let (out, in_full) = (context.out, peer.is_some());
     context.ask(&Request::Peers { peer }, |answer| {
-        let Reply::Peers { peers } = answer.reply else { return Err(foreign()) };
-        out.print(|page| {
-            if in_full {
-                peers.iter().try_for_each(|peer| render::peer(page, out.size(), peer, &peers))
-            } else {
-                render::peers(page, out.size(), &peers)
-            }
-        })
+        let peers = answered(answer)?;
+        if !in_full {
+            return out.print(|page| render::peers(page, out.size(), &peers));
+        }
+        // Its relay may be another peer, and is called by its name then.
+        let relayed = peers.iter().any(|peer| peer.path.as_ref().is_some_and(|path| path.relay.is_some()));
+        let known =
+            if relayed { answered(context.connect()?.ask(&Request::Peers { peer: None })?)? } else { Vec::new() };
+        out.print(|page| peers.iter().try_for_each(|peer| render::peer(page, out.size(), peer, &known)))
     })
+}
+
+fn answered(answer: Answer) -> Result<Vec<PeerStatus>> {
+    let Reply::Peers { peers } = answer.reply else { return Err(foreign()) };
+    Ok(peers)
 }
 
 impl Add {

@@ -3,6 +3,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::ops::Range;
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -26,6 +27,7 @@ use node::receiver::{Content, Origin, Received, Receiver, Trust};
 use node::router::{PeerSlot, Router};
 use node::secret::SecretKey32;
 use node::time::Time;
+use os::bell::{Bell, wait_readable};
 use os::udp::{Ecn, ReceiveBatch, Transmit, UdpOptions, UdpSocket};
 
 const NOW: Time = Time::from_nanos(1_000_000_000);
@@ -151,11 +153,11 @@ fn a_super_packet_that_passes_from_end_to_end_takes_no_memory() {
         }
         let mut frames = 0;
         while frames < SEGMENTS {
-            // On loopback what was sent is there, or nearly: the loops' wait, which takes memory, is none of a packet's.
+            // On loopback what was sent is there, or nearly.
             while let Err(error) = far.try_receive(&mut arrived) {
                 assert_eq!(error.kind(), ErrorKind::WouldBlock);
                 assert!(begun.elapsed() < LIMIT, "{frames} of {SEGMENTS} came");
-                std::thread::yield_now();
+                drop(wait_readable(far.awaited().into_iter(), Some(LIMIT)).expect("a wait"));
             }
             let (runs, buffers) = arrived.parts();
             for (arrival, run) in runs {
@@ -179,6 +181,26 @@ fn a_super_packet_that_passes_from_end_to_end_takes_no_memory() {
     assert_eq!((payload, drops.total()), (101 * SEGMENTS * PAYLOAD, 0));
     assert!(writes < 101 * SEGMENTS, "packets are merged: {writes} writes");
     assert_eq!(taken.count_total, 0, "{} allocations", taken.count_total);
+}
+
+/// What the loop that receives waits for when it is at rest: its bell, and a socket of each family with what wakes it.
+#[test]
+fn a_wait_for_packets_takes_no_memory() {
+    let open = |address: &str| UdpSocket::open(address.parse().expect("an address"), &UdpOptions::default());
+    let sockets = [open("127.0.0.1:0").expect("a socket"), open("127.0.0.1:0").expect("a socket")];
+    let bell = Bell::new().expect("a bell");
+    let awaited = || std::iter::once(bell.as_fd()).chain(sockets.iter().flat_map(UdpSocket::awaited));
+    assert_eq!(awaited().count(), 5);
+    let mut rung = 0;
+    let taken = measure(|| {
+        for _ in 0..100 {
+            assert!(wait_readable(awaited(), Some(Duration::ZERO)).expect("a wait").all(|ready| !ready));
+            bell.ring();
+            rung += wait_readable(awaited(), None).expect("a wait").filter(|ready| *ready).count();
+            bell.silence();
+        }
+    });
+    assert_eq!((rung, taken.count_total), (100, 0), "{} allocations", taken.count_total);
 }
 
 /// An extension's end of a socket, and the packet loops' end of it; the runtime holds the conversation.

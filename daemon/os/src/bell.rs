@@ -1,5 +1,6 @@
 //! Waking a thread that waits for descriptors.
 
+use std::array;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
@@ -85,20 +86,38 @@ impl AsFd for Waker {
     }
 }
 
+/// How many descriptors are waited for without taking memory: more than a daemon has, but for what it dials from ports of
+/// their own.
+const FEW: usize = 16;
+
 /// Waits until one of the descriptors can be read, or has failed, or the time is over, if one is given: which of them, in
 /// their order.
 ///
 /// # Errors
-/// The system's; a signal is none.
+/// The system's; a signal is none. `InvalidInput` where there is nothing to wait for.
 pub fn wait_readable<'f>(
     descriptors: impl Iterator<Item = BorrowedFd<'f>>,
     longest: Option<Duration>,
 ) -> io::Result<impl Iterator<Item = bool>> {
-    let mut descriptors: Vec<PollFd<'_>> = descriptors.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
+    let mut descriptors = descriptors.map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+    let first = descriptors.next().ok_or(io::ErrorKind::InvalidInput)?;
+    let (mut few, mut count) = (array::from_fn::<_, FEW, _>(|_| first.clone()), 1);
+    for (place, descriptor) in few[1..].iter_mut().zip(&mut descriptors) {
+        *place = descriptor;
+        count += 1;
+    }
+    let mut others: Vec<_> = descriptors.collect();
     // Not below what is asked for: who waits for a time would ask again and again.
     let longest = longest.map(|longest| PollTimeout::try_from(longest.as_millis() + 1).unwrap_or(PollTimeout::MAX));
-    wait(&mut descriptors, longest.unwrap_or(PollTimeout::NONE))?;
-    Ok(descriptors.into_iter().map(|descriptor| descriptor.any() != Some(false)))
+    let longest = longest.unwrap_or(PollTimeout::NONE);
+    if others.is_empty() {
+        wait(&mut few[..count], longest)?;
+    } else {
+        drop(others.splice(..0, few.clone()));
+        wait(&mut others, longest)?;
+        count = 0;
+    }
+    Ok(few.into_iter().take(count).chain(others).map(|descriptor| descriptor.any() != Some(false)))
 }
 
 /// Waits until a descriptor takes more, or has failed, or the time is over; longer than a minute is a minute.
@@ -136,6 +155,22 @@ mod tests {
         assert_eq!(which(Some(Duration::ZERO)), [false, false], "the time is over");
         let mut left = [PollFd::new(bell.as_fd(), PollFlags::POLLIN)];
         assert_eq!(poll(&mut left, PollTimeout::ZERO), Ok(0));
+    }
+
+    #[test]
+    fn of_many_descriptors_each_is_told_apart() {
+        let bells: Vec<_> = (0..3 * FEW).map(|_| Bell::new().unwrap()).collect();
+        for count in [1, 2, FEW - 1, FEW, FEW + 1, 3 * FEW] {
+            for rung in [0, count / 2, count - 1] {
+                bells[rung].ring();
+                let ready = wait_readable(bells[..count].iter().map(Bell::as_fd), None).unwrap();
+                let ready: Vec<_> = ready.collect();
+                assert_eq!(ready, (0..count).map(|at| at == rung).collect::<Vec<_>>());
+                bells[rung].silence();
+            }
+        }
+        let nothing = wait_readable(std::iter::empty(), None).map(drop);
+        assert_eq!(nothing.unwrap_err().kind(), io::ErrorKind::InvalidInput);
     }
 
     #[test]

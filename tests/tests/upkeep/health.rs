@@ -1,10 +1,11 @@
 //! What is wrong with the host is told, and not told any more once it is mended.
 
 use std::net::{IpAddr, Ipv4Addr, TcpListener, UdpSocket};
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use cryprq_tests::lab::{Daemon, Host, Pair, WIRE, ping, until};
+use cryprq_tests::lab::{Daemon, Host, Pair, Transfer, WIRE, pattern, ping, until};
 use ipnet::IpNet;
 use nix::mount::{MsFlags, mount, umount};
 
@@ -119,6 +120,67 @@ fn an_address_that_somebody_takes_from_the_interface_comes_back_and_who_does_it_
     until("all is well", || pair.a.health().is_ok_and(|codes| !codes.contains(&"no_tun".into())))
         .with_context(|| pair.a.log())?;
     until("the ping is answered", || ping(&pair.host_b, address.addr(), Duration::from_secs(2)).is_ok())
+}
+
+/// Takes a process's UDP sockets and has the kernel leave out their checksums; it cuts no runs for such sockets.
+const NO_CHECKSUMS: &str = r"
+import ctypes, os, socket, sys
+PIDFD_GETFD, SO_NO_CHECK = 438, 11
+pid = int(sys.argv[1])
+process = os.pidfd_open(pid)
+for name in os.listdir(f'/proc/{pid}/fd'):
+    taken = ctypes.CDLL(None).syscall(PIDFD_GETFD, process, int(name), 0)
+    try:
+        taken = socket.socket(fileno=taken)
+    except OSError:
+        continue
+    if taken.type == socket.SOCK_DGRAM and taken.family in (socket.AF_INET, socket.AF_INET6):
+        taken.setsockopt(socket.SOL_SOCKET, SO_NO_CHECK, 1)
+        print(taken.getsockname()[1])
+";
+
+/// Has the kernel refuse to cut what B sends; `None` with a line that says why where there is no Python.
+fn refuse_runs(pair: &Pair) -> Result<Option<()>> {
+    let mut python = Command::new("python3");
+    python.args(["-c", NO_CHECKSUMS, &pair.b.pid().context("B runs")?.to_string()]);
+    let output = match pair.host_b.output(python) {
+        Ok(output) => output,
+        Err(error) => {
+            println!("skipped: a kernel that cuts no runs any more: no python3: {error}");
+            return Ok(None);
+        }
+    };
+    let told = String::from_utf8_lossy(&output.stdout);
+    ensure!(told.lines().any(|port| port == PORT.to_string()), "{told}{}", String::from_utf8_lossy(&output.stderr));
+    Ok(Some(()))
+}
+
+#[test]
+fn a_kernel_that_cuts_no_runs_any_more_costs_nothing_but_time() -> Result<()> {
+    let Some(pair) = friends("debug")? else { return Ok(()) };
+    let kind = || [&pair.a, &pair.b].map(|daemon| daemon.peer().map(|mut peer| peer["path"]["kind"].take()).ok());
+    let udp = || kind().iter().all(|kind| *kind == Some("udp".into()));
+    until("frames go by datagrams", udp).with_context(|| pair.b.log())?;
+    let falls = || [&pair.a, &pair.b].map(|daemon| daemon.logged(" path=\"stream\""));
+    let falls_before = falls();
+    let transfer = || {
+        let address = pair.id_b.ipv4.into();
+        Transfer::start(&pair.host_b, &pair.host_a, address, pattern(2_000_000), Duration::ZERO)?.finish()
+    };
+    transfer()?;
+    let before = pair.b.health()?;
+    ensure!(!before.contains(&"kernel_lacks".to_owned()), "runs are cut so far: {before:?}");
+    if refuse_runs(&pair)?.is_none() {
+        return Ok(());
+    }
+    transfer().with_context(|| pair.b.log())?;
+    until("it is told", || pair.b.health().is_ok_and(|codes| codes != before)).with_context(|| pair.b.log())?;
+    transfer().context("once more")?;
+    let mut after = pair.b.health()?;
+    after.retain(|code| !before.contains(code));
+    ensure!(after == ["kernel_lacks"], "{after:?} is new");
+    ensure!(udp() && falls() == falls_before, "frames went by the stream: {}", pair.b.log());
+    Ok(())
 }
 
 #[test]

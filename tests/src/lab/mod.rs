@@ -36,7 +36,7 @@ pub use iperf::{iperf3, iperf3_server};
 pub use lying_relay::{AfterGrant, Asked, Circuit, Lies, LyingRelay};
 pub use mirror::Mirror;
 pub use nat::{Internet, Nat, Router};
-pub use pair::Pair;
+pub use pair::{Pair, carrier, go_by_carrier, goes_by_carrier};
 pub use ping::ping;
 pub use process::{Process, clean_up_when_interrupted};
 pub use shuttle::{SHUTTLED, Shuttle};

@@ -5,8 +5,30 @@ use anyhow::Context;
 use super::{Daemon, Host, Identity, Peering, join};
 use crate::extension::{Extension, Way};
 
-/// `stream` has the frames of every pair go by streams alone, as where no datagrams pass: what tests say holds there, too.
-const CARRIER: &str = "CRYPRQ_LAB_CARRIER";
+/// The one carrier that all frames go by in this run, if there is one. `stream` is as where no datagrams pass: what tests
+/// say holds there, too.
+pub fn carrier() -> Option<String> {
+    std::env::var("CRYPRQ_LAB_CARRIER").ok()
+}
+
+/// Has a daemon that was not started yet send its frames by [`carrier`].
+///
+/// # Errors
+/// When its configuration cannot be written.
+pub fn go_by_carrier(daemon: &Daemon) -> anyhow::Result<()> {
+    carrier().map_or(Ok(()), |carrier| daemon.prefix(&format!("carrier = \"{carrier}\"\n")))
+}
+
+/// A daemon's frames to its first peer, which is connected, go by [`carrier`].
+///
+/// # Errors
+/// When they do not.
+pub fn goes_by_carrier(daemon: &Daemon) -> anyhow::Result<()> {
+    let Some(carrier) = carrier() else { return Ok(()) };
+    let kind = daemon.peer()?["path"]["kind"].take();
+    anyhow::ensure!(kind == *carrier, "frames go by {kind}");
+    Ok(())
+}
 
 /// Two joined hosts, A and B. Dropped, they are gone with all that their daemons wrote.
 pub struct Pair {
@@ -43,11 +65,7 @@ impl Pair {
         let (id_a, id_b) = (Identity::new(1)?, Identity::new(2)?);
         let a = Daemon::new(&host_a, folder.path().join("a"), &id_a, peers_of_a)?;
         let b = Daemon::new(&host_b, folder.path().join("b"), &id_b, peers_of_b)?;
-        if let Ok(carrier) = std::env::var(CARRIER) {
-            for daemon in [&a, &b] {
-                daemon.prefix(&format!("carrier = \"{carrier}\"\n"))?;
-            }
-        }
+        [&a, &b].into_iter().try_for_each(go_by_carrier)?;
         let way = Way::Interface;
         Ok(Some(Self { a, b, host_a, host_b, id_a, id_b, folder, way, extension: None }))
     }
@@ -83,11 +101,7 @@ impl Pair {
         self.attach()?;
         self.a.wait_connected()?;
         self.b.wait_connected()?;
-        if std::env::var_os(CARRIER).is_some() {
-            let kind = self.a.peer()?["path"]["kind"].take();
-            anyhow::ensure!(kind == "stream", "frames go by {kind}");
-        }
-        Ok(())
+        goes_by_carrier(&self.a)
     }
 
     /// An extension attaches to A's daemon, which runs, if that takes one.

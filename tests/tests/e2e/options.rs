@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use cryprq_tests::extension::Way;
-use cryprq_tests::lab::{Capture, Host, Pair, Transfer, pattern};
+use cryprq_tests::lab::{Capture, Host, Pair, Transfer, carrier, pattern};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::offload::{ALL_OFF, LIMIT, OLD};
@@ -217,7 +217,7 @@ fn with(way: Way, lines: &str) -> Result<()> {
     pair.a.configure(lines)?;
     pair.b.configure(lines)?;
     pair.connect()?;
-    super::paths::both_go_by("udp", &pair, LIMIT)?;
+    super::paths::both_go_by(carrier().as_deref().unwrap_or("udp"), &pair, LIMIT)?;
     let (a, b) = (&pair.id_a, &pair.id_b);
     arrive(&pair.host_a, &pair.host_b, Way::Interface, b.ipv4.into(), packets_v4(a.ipv4, b.ipv4))?;
     arrive(&pair.host_b, &pair.host_a, way, a.ipv6.into(), packets_v6(b.ipv6, a.ipv6))?;

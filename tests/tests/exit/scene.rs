@@ -7,7 +7,8 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, ensure};
 use cryprq_tests::extension::{Extension, Way};
 use cryprq_tests::lab::{
-    Beyond, Daemon, Host, Identity, Mirror, Peering, Process, join_beyond, programs, switch, until,
+    Beyond, Daemon, Host, Identity, Mirror, Peering, Process, go_by_carrier, goes_by_carrier, join_beyond, programs,
+    switch, until,
 };
 
 /// Addresses of the internet that are on no link.
@@ -106,6 +107,7 @@ impl Scene {
         let gateway = Daemon::new(host_gateway, folder.path().join("gateway"), &id_gateway, &[peer])?;
         gateway.configure("forward = true\n")?;
         way.configure(&client)?;
+        [&client, &gateway].into_iter().try_for_each(go_by_carrier)?;
         let [host_client, host_gateway, internet] = hosts;
         Ok(Some(Self {
             client,
@@ -145,7 +147,8 @@ impl Scene {
         self.gateway.start()?;
         self.client.start()?;
         self.attach()?;
-        self.client.wait_connected()
+        self.client.wait_connected()?;
+        goes_by_carrier(&self.client)
     }
 
     /// An extension attaches to the client's daemon, if it takes one, and its settings are in force.

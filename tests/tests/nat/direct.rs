@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use cryprq_tests::lab::{Daemon, Flow, Identity, Internet, Nat, Peering, until_within};
+use cryprq_tests::lab::{Daemon, Flow, Identity, Internet, Nat, Peering, Transfer, pattern, until_within};
 
 use super::{LIMIT, RELAY, Scene};
 
@@ -27,6 +27,28 @@ fn two_hosts_behind_cone_nats_punch_a_hole_and_go_on_without_the_relay() -> Resu
     let tally = flow.finish()?;
     ensure!(tally.lost == 0, "{} packets were lost with the relay", tally.lost);
     scene.transfer(1_000_000)
+}
+
+#[test]
+fn two_hosts_whose_frames_go_by_streams_alone_punch_a_hole_and_go_on_without_the_relay() -> Result<()> {
+    let Some(mut scene) = Scene::new(Nat::Cone, Nat::Cone)? else { return Ok(()) };
+    for daemon in [&scene.a, &scene.b] {
+        daemon.prefix("carrier = \"stream\"\n")?;
+    }
+    scene.start()?;
+    let address = direct(&scene, "stream")?;
+    ensure!(address.starts_with("/ip4/203.0.113.2/"), "the other end is {address}");
+    scene.b.wait_for("a", |peer| peer["path"]["kind"] == "stream").with_context(|| scene.logs())?;
+    let length = 1_000_000;
+    let to = scene.ids.b.ipv4.into();
+    let transfer = Transfer::start(&scene.host_b, &scene.host_a, to, pattern(length), Duration::from_secs(2))?;
+    until_within("the transfer is under way", LIMIT, || transfer.arrived() > 0)?;
+    scene.relay.kill()?;
+    ensure!(transfer.arrived() < length as u64, "the transfer was over before the relay was");
+    transfer.finish().with_context(|| scene.logs())?;
+    let path = scene.wait_for_path("stream")?;
+    ensure!(path["not_direct"]["code"] == "carrier", "{path}");
+    Ok(())
 }
 
 #[test]

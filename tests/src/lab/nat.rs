@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use rtnetlink::RouteMessageBuilder;
 
 use super::Host;
-use super::wire::{WIRE, address, bridge, plug};
+use super::wire::{BRIDGE, WIRE, address, bridge, plug};
 
 /// How a router translates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +24,9 @@ pub enum Nat {
     UdpBlocked,
     /// As [`Nat::Cone`], but UDP that comes for port 41820 is passed to the first host.
     Forwarding,
+    /// As [`Nat::Forwarding`], also from inside: a host behind it reaches the first by the router's outer address, and is
+    /// seen there at that address, too.
+    Hairpin,
 }
 
 /// The switch that everybody is connected to, 203.0.113.0/24.
@@ -78,7 +81,13 @@ impl Internet {
     pub fn router(&self, number: u8, nat: Nat) -> anyhow::Result<Router> {
         let host = self.host(number)?;
         bridge(&host, Some(format!("10.{number}.0.1/24").parse()?))?;
-        host.run(|| std::fs::write("/proc/sys/net/ipv4/ip_forward", "1"))?;
+        // What passes by the router from one of its hosts to another is not told to go there at once.
+        host.run(|| {
+            ["all", BRIDGE]
+                .iter()
+                .try_for_each(|link| std::fs::write(format!("/proc/sys/net/ipv4/conf/{link}/send_redirects"), "0"))?;
+            std::fs::write("/proc/sys/net/ipv4/ip_forward", "1")
+        })?;
         let router = Router { host, number, hosts: AtomicU8::new(0) };
         router.translate(nat)?;
         Ok(router)
@@ -153,20 +162,26 @@ impl Router {
         let masquerade = if nat == Nat::Symmetric { "masquerade random,fully-random" } else { "masquerade" };
         let udp = if nat == Nat::UdpBlocked { "meta l4proto udp drop;" } else { "" };
         let first = format!("10.{}.0.2", self.number);
+        let (inside, outer) = (format!("10.{}.0.0/24", self.number), format!("203.0.113.{}", self.number));
         let forward = match nat {
             Nat::Forwarding => format!("iifname {WIRE} udp dport 41820 dnat to {first};"),
+            Nat::Hairpin => format!("ip daddr {outer} udp dport 41820 dnat to {first};"),
             Nat::Cone | Nat::Answering | Nat::Symmetric | Nat::UdpBlocked => String::new(),
+        };
+        let back = match nat {
+            Nat::Hairpin => format!("ct status dnat ip saddr {inside} snat to {outer};"),
+            Nat::Cone | Nat::Answering | Nat::Symmetric | Nat::UdpBlocked | Nat::Forwarding => String::new(),
         };
         let silent = match nat {
             Nat::Answering => String::new(),
-            Nat::Cone | Nat::Symmetric | Nat::UdpBlocked | Nat::Forwarding => {
+            Nat::Cone | Nat::Symmetric | Nat::UdpBlocked | Nat::Forwarding | Nat::Hairpin => {
                 format!("iifname {WIRE} meta l4proto {{ udp, tcp }} ct state new drop;")
             }
         };
         format!(
             "table ip nat; delete table ip nat; table ip nat {{ \
              chain before {{ type nat hook prerouting priority dstnat; {forward} }}; \
-             chain after {{ type nat hook postrouting priority srcnat; oifname {WIRE} {masquerade}; }}; \
+             chain after {{ type nat hook postrouting priority srcnat; oifname {WIRE} {masquerade}; {back} }}; \
              chain own {{ type filter hook input priority filter; {silent} }}; \
              chain pass {{ type filter hook forward priority filter; {udp} ct status dnat accept; \
              iifname {WIRE} ct state new drop; }}; }}"

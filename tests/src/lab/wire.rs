@@ -15,7 +15,7 @@ pub const WIRE: &str = "wire";
 /// The name of a second one.
 pub const SPARE: &str = "spare";
 /// The bridge of a switch or of a router's inner network.
-const BRIDGE: &str = "bridge";
+pub(super) const BRIDGE: &str = "bridge";
 
 /// Joins two hosts by one cable. They are 192.0.2.1 and .2, 2001:db8::1 and ::2.
 ///

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use cryprq_tests::lab::{Daemon, Flow, Identity, Internet, Nat, Peering, Transfer, pattern, until_within};
+use serde_json::Value;
 
 use super::{LIMIT, RELAY, Scene};
 
@@ -223,6 +224,28 @@ fn two_hosts_behind_one_nat_meet_in_their_own_network() -> Result<()> {
     scene.start()?;
     let address = direct(&scene, "udp")?;
     ensure!(address.starts_with("/ip4/10.1.0.3/"), "the other end is {address}");
+    scene.transfer(1_000_000)
+}
+
+#[test]
+fn two_hosts_behind_one_nat_that_may_not_speak_inside_meet_at_its_outer_address() -> Result<()> {
+    let Some(internet) = Internet::new()? else { return Ok(()) };
+    let routers = [internet.router(1, Nat::Hairpin)?, internet.router(2, Nat::Cone)?];
+    let (host_b, host_a) = (routers[0].host()?, routers[0].host()?);
+    for (host, other) in [(&host_a, 2), (&host_b, 3)] {
+        let apart = format!("chain i {{ type filter hook input priority 0; ip saddr 10.1.0.{other} drop; }}");
+        host.firewall(&format!("table ip apart {{ {apart}; }}"))?.context("no nft")?;
+    }
+    let mut scene = Scene::between(internet, routers, [host_a, host_b])?;
+    scene.start()?;
+    let address = direct(&scene, "udp")?;
+    ensure!(address.starts_with("/ip4/203.0.113.1/udp/41820"), "the other end is {address}");
+    let at_router = |peer: &Value| {
+        let path = &peer["path"];
+        path["kind"] == "udp" && path["address"].as_str().is_some_and(|at| at.starts_with("/ip4/203.0.113.1/udp/"))
+    };
+    scene.b.wait_for("a", at_router).with_context(|| scene.logs())?;
+    scene.relay.kill()?;
     scene.transfer(1_000_000)
 }
 

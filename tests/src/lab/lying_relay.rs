@@ -1,5 +1,6 @@
 //! A relay that does what it likes: it speaks the relay's protocols over TCP, and lies in them as it is told.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -24,6 +25,7 @@ const CONNECT: i32 = 1;
 const STATUS: i32 = 2;
 const STOP_CONNECT: i32 = 0;
 const OK: i32 = 100;
+const RESERVATION_REFUSED: i32 = 200;
 const NO_RESERVATION: i32 = 204;
 /// What a busy host takes to read an answer.
 const READ: Duration = Duration::from_millis(300);
@@ -64,6 +66,8 @@ pub enum AfterGrant {
     Keep,
     /// The connection is closed.
     HangUp,
+    /// Whoever had a place gets no other.
+    RefuseRenewal,
 }
 
 /// What becomes of who asks for a circuit.
@@ -99,7 +103,15 @@ pub struct LyingRelay {
     thread: Option<JoinHandle<()>>,
 }
 
-type State = Arc<Mutex<(Lies, Asked)>>;
+type State = Arc<Mutex<Book>>;
+
+#[derive(Default)]
+struct Book {
+    lies: Lies,
+    asked: Asked,
+    /// How often each asked for a place.
+    places: HashMap<PeerId, usize>,
+}
 
 enum Order {
     HangUp(PeerId),
@@ -191,12 +203,21 @@ impl LyingRelay {
 
     /// Has it behave otherwise from now on.
     pub fn lie(&self, lies: Lies) {
-        lock(&self.state).0 = lies;
+        lock(&self.state).lies = lies;
     }
 
     /// What was asked of it so far.
     pub fn asked(&self) -> Asked {
-        lock(&self.state).1
+        lock(&self.state).asked
+    }
+
+    /// How often a host asked for a place.
+    ///
+    /// # Errors
+    /// When that is no PeerId.
+    pub fn asked_by(&self, host: &str) -> anyhow::Result<usize> {
+        let host = host.parse()?;
+        Ok(lock(&self.state).places.get(&host).copied().unwrap_or_default())
     }
 
     /// Asks a host that has a place here for so many circuits, each in the name of somebody who never was.
@@ -225,7 +246,7 @@ impl Drop for LyingRelay {
     }
 }
 
-fn lock(state: &State) -> std::sync::MutexGuard<'_, (Lies, Asked)> {
+fn lock(state: &State) -> std::sync::MutexGuard<'_, Book> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -286,11 +307,17 @@ impl Relay {
             let to = PeerId::from_bytes(&request.peer.context("nobody is asked for")?.id)?;
             return self.connect(from, to, stream, control).await;
         }
-        let lies = {
+        let (is_first, lies) = {
             let mut state = lock(&self.state);
-            state.1.places += 1;
-            state.0.clone()
+            state.asked.places += 1;
+            let times = state.places.entry(from).or_default();
+            *times += 1;
+            (*times == 1, state.lies.clone())
         };
+        if lies.after_grant == AfterGrant::RefuseRenewal && !is_first {
+            write(&mut stream, &status(RESERVATION_REFUSED)).await?;
+            return Ok(stream.close().await?);
+        }
         let places = if lies.places.is_empty() { vec![self.address.clone()] } else { lies.places };
         let in_an_hour = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs() + 3600;
         let expire = lies.expire.unwrap_or(in_an_hour);
@@ -309,8 +336,8 @@ impl Relay {
     async fn connect(self, from: PeerId, to: PeerId, mut stream: Stream, control: Control) -> anyhow::Result<()> {
         let lies = {
             let mut state = lock(&self.state);
-            state.1.circuits += 1;
-            state.0.clone()
+            state.asked.circuits += 1;
+            state.lies.clone()
         };
         let (to, name) = match lies.circuit {
             Circuit::Join => (to, from),
@@ -328,7 +355,7 @@ impl Relay {
         write(&mut stream, &status(OK)).await?;
         // Whatever it was told when it began, a circuit is treated as the relay behaves now.
         let state = Arc::clone(&self.state);
-        splice(stream, far, move || lock(&state).0.tamper).await
+        splice(stream, far, move || lock(&state).lies.tamper).await
     }
 
     async fn identify(self, mut identifies: IncomingStreams) {

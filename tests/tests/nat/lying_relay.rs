@@ -183,6 +183,25 @@ fn a_place_that_is_taken_back_at_once_is_asked_for_ever_more_rarely() -> Result<
 }
 
 #[test]
+fn a_place_that_is_not_renewed_is_asked_for_ever_more_rarely_while_its_circuits_go_on() -> Result<()> {
+    let Some(mut scene) = Deceived::new()? else { return Ok(()) };
+    scene.liar.lie(Lies { expire: Some(0), after_grant: AfterGrant::RefuseRenewal, ..Lies::default() });
+    scene.connect()?;
+    let asked = |times| scene.liar.asked_by(&scene.ids.b.id).is_ok_and(|asked| asked >= times);
+    // Whatever the relay says, a place is kept for so long that it is asked for again after 30 s.
+    until_within("B asks for a longer time", 2 * LIMIT, || asked(2)).with_context(|| scene.logs())?;
+    let (refused, down) = (Instant::now(), scene.b.logged("connection down"));
+    until_within("B asks again and again", LIMIT, || asked(5)).with_context(|| scene.logs())?;
+    // Between them are pauses of 0, 2 and 4 s.
+    ensure!(refused.elapsed() > Duration::from_secs(5), "after {:?}\n{}", refused.elapsed(), scene.logs());
+    until_within("B says so, once", LIMIT, || complaints(&scene.b).is_ok_and(|times| times == 1))
+        .with_context(|| scene.logs())?;
+    scene.transfer()?;
+    ensure!(scene.b.is_running() && scene.b.logged("connection down") == down, "{}", scene.logs());
+    Ok(())
+}
+
+#[test]
 fn a_place_is_where_the_relay_is_and_not_where_it_says() -> Result<()> {
     let Some(mut scene) = Deceived::new()? else { return Ok(()) };
     let mut places: Vec<_> = (0..200).map(|number| format!("/ip4/198.18.0.{number}/tcp/41820")).collect();

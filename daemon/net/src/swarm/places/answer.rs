@@ -16,7 +16,7 @@ const LONGEST: usize = 4096;
 const LENGTH: usize = 10;
 /// A place is asked for again after three quarters of its time, but neither sooner nor later than if it were this, in
 /// seconds: the relay's clock may be wrong, and so may ours.
-const SOONEST: u64 = 120;
+const SOONEST: u64 = 40;
 const LATEST: u64 = 24 * 3600;
 
 /// What is known of a stream.

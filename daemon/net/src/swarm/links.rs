@@ -88,6 +88,7 @@ impl Task {
             return;
         }
         if self.peers.contains_key(&id) {
+            tracing::debug!(peer = %id, address = %other_end(endpoint), "a connection stands");
             self.connections.insert(id, connection, endpoint);
             self.dialer.connected(&id, (self.clock)());
             if !endpoint.is_relayed() {
@@ -109,13 +110,14 @@ impl Task {
     }
 
     pub(super) fn disconnected(&mut self, id: PeerId, connection: SwarmConnection) {
-        let Some((_, number)) = self.connections.remove(connection) else {
+        let Some((gone, number)) = self.connections.remove(connection) else {
             // A visit. Ours to an inviter is paid again until the join is over.
             if self.pairings.asked(&id).is_some() {
                 self.dialer.failed(&id, (self.clock)(), random());
             }
             return;
         };
+        tracing::debug!(peer = %id, address = %other_end(&gone.endpoint), "a connection ended");
         if self.connections.is_empty() {
             // Who waits for the end hears it when this is dropped.
             self.farewell = None;

@@ -94,7 +94,7 @@ pub struct TunnelLimits {
     pub refill: Duration,
     /// Silence after content was sent before the peer is probed (6.7): 1 s.
     pub silence: Duration,
-    /// Time between probes (6.7): 500 ms.
+    /// Time between probes (6.7): 400 ms.
     pub probe_interval: Duration,
     /// Unanswered probes that make a path dead (6.7): 3.
     pub probes: u32,
@@ -126,7 +126,7 @@ impl Default for TunnelLimits {
             burst: 5,
             refill: seconds(5),
             silence: seconds(1),
-            probe_interval: Duration::from_millis(500),
+            probe_interval: Duration::from_millis(400),
             probes: 3,
             sending_check: seconds(5),
             stalled: seconds(3),

@@ -213,11 +213,11 @@ mod tests {
     }
 
     #[test]
-    fn silence_of_a_second_is_probed_each_500_ms_and_three_unanswered_make_the_path_dead() {
+    fn silence_of_a_second_is_probed_each_400_ms_and_three_unanswered_make_the_path_dead() {
         let limits = TunnelLimits::default();
         let mut liveness = Liveness::new(ms(0));
         liveness.sent(ms(100), Traffic::Content);
-        assert_eq!(probes_until_dead(&mut liveness, &limits, false), [1100, 1600, 2100, 2600]);
+        assert_eq!(probes_until_dead(&mut liveness, &limits, false), [1100, 1500, 1900, 2300]);
         assert!(liveness.is_dead() && liveness.due(ms(3000), &limits).is_none());
     }
 
@@ -236,7 +236,7 @@ mod tests {
     fn what_arrives_does_not_prove_the_way_out() {
         let limits = TunnelLimits::default();
         let mut liveness = Liveness::new(ms(0));
-        assert_eq!(probes_until_dead(&mut liveness, &limits, true), [5000, 5500, 6000, 6500]);
+        assert_eq!(probes_until_dead(&mut liveness, &limits, true), [5000, 5400, 5800, 6200]);
     }
 
     #[test]
@@ -289,7 +289,7 @@ mod tests {
         let limits = TunnelLimits::default();
         let mut liveness = Liveness::new(ms(0));
         liveness.suspect();
-        assert_eq!(probes_until_dead(&mut liveness, &limits, false), [0, 500, 1000, 1500]);
+        assert_eq!(probes_until_dead(&mut liveness, &limits, false), [0, 400, 800, 1200]);
         assert!(liveness.is_dead());
     }
 

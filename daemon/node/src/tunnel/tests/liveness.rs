@@ -8,11 +8,11 @@ fn a_dead_peer_is_probed_and_then_a_handshake_starts_on_the_connection_that_stan
     pair.frames_pass = false;
     let sent_at = pair.now;
     pair.send(LEADER).unwrap();
-    pair.run(ms(2499));
+    pair.run(ms(2199));
     assert!(pair.sides[LEADER].started.is_empty());
     assert_eq!(pair.state(LEADER), PeerState::Connected);
     pair.run(ms(2));
-    assert_eq!(pair.sides[LEADER].started, [sent_at + ms(2500)], "1 s of silence and three probes 500 ms apart");
+    assert_eq!(pair.sides[LEADER].started, [sent_at + ms(2200)], "1 s of silence and three probes 400 ms apart");
     assert!(pair.saw(LEADER, &TunnelEvent::PathDead));
     pair.run(ms(100));
     assert_eq!(pair.handshakes(), [2, 2]);

@@ -130,11 +130,13 @@ pub(crate) fn header_checksum(header: &[u8]) -> u16 {
     !fold(add_words(0, header))
 }
 
-/// Adds bytes as words of 16 bits (RFC 1071).
+/// Adds bytes as words of 16 bits, two at once (RFC 1071, section 2); what is missing at the end counts as zeros.
 pub(crate) fn add_words(start: u64, bytes: &[u8]) -> u64 {
-    let mut words = bytes.chunks_exact(2);
-    let sum = words.by_ref().fold(start, |sum, w| sum + u64::from(u16::from_be_bytes([w[0], w[1]])));
-    words.remainder().first().map_or(sum, |&last| sum + (u64::from(last) << 8))
+    let (pairs, rest) = bytes.as_chunks::<4>();
+    let mut last = [0; 4];
+    last[..rest.len()].copy_from_slice(rest);
+    let sum = pairs.iter().fold(start, |sum, pair| sum + u64::from(u32::from_be_bytes(*pair)));
+    sum + u64::from(u32::from_be_bytes(last))
 }
 
 /// Folds such a sum to 16 bits.

@@ -101,6 +101,18 @@ fn what_may_not_be_partial_is_refused() {
 }
 
 proptest! {
+    /// By the definition of RFC 1071: word by word, the carry added each time, an odd byte at the end with a zero behind it.
+    #[test]
+    fn a_sum_is_that_of_its_words(start: u16, bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        let mut sum = start;
+        for word in bytes.chunks(2) {
+            let word = u16::from_be_bytes([word[0], *word.get(1).unwrap_or(&0)]);
+            let (added, carry) = sum.overflowing_add(word);
+            sum = added + u16::from(carry);
+        }
+        prop_assert_eq!(fold(add_words(start.into(), &bytes)), sum);
+    }
+
     #[test]
     fn no_bytes_make_the_parsers_panic(mut bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
         if let Ok(length) = true_length(&bytes) {

@@ -24,7 +24,7 @@ use node::handshake::{Negotiated, PaddingMode, ReceiverIndex};
 use node::offload::{MergeRule, Merged, Merger, Segmentation, SuperPacket, VnetHeader};
 use node::packet::Checksum;
 use node::receiver::{Content, Origin, Received, Receiver, Trust};
-use node::router::{PeerSlot, Router};
+use node::router::{Inward, PeerSlot, Router};
 use node::secret::SecretKey32;
 use node::time::Time;
 use os::bell::{Bell, wait_readable};
@@ -65,6 +65,7 @@ fn a_packet_that_passes_takes_no_memory() {
         let mut batch = FrameBatch::new(BATCH * (1420 + OVERHEAD));
         let mut frames: Vec<_> = (0..BATCH).map(|_| Vec::with_capacity(1420 + OVERHEAD)).collect();
         let drops = DropCounters::default();
+        let mut inward = Inward::new(&router);
         let mut passed = 0;
         let taken = measure(|| {
             for _ in 0..100 {
@@ -76,7 +77,7 @@ fn a_packet_that_passes_takes_no_memory() {
                 for (sealed, frame) in batch.frames().zip(&mut frames) {
                     frame.clear();
                     frame.extend_from_slice(sealed);
-                    let received = receiver.receive(NOW, frame, Origin::Udp(from), &router);
+                    let received = receiver.receive(NOW, frame, Origin::Udp(from), &mut inward);
                     passed += usize::from(matches!(received, Ok(Received { content: Ok(Content::Packet(..)), .. })));
                 }
             }
@@ -151,6 +152,7 @@ fn a_super_packet_that_passes_from_end_to_end_takes_no_memory() {
             let datagrams = run.bytes.len().div_ceil(run.stride);
             assert_eq!(near.send(&transmit).expect("there is room"), datagrams);
         }
+        let mut inward = Inward::new(&router);
         let mut frames = 0;
         while frames < SEGMENTS {
             // On loopback what was sent is there, or nearly.
@@ -163,7 +165,7 @@ fn a_super_packet_that_passes_from_end_to_end_takes_no_memory() {
             for (arrival, run) in runs {
                 for start in run.clone().step_by(arrival.stride) {
                     let at = start..run.end.min(start + arrival.stride);
-                    let received = receiver.receive(NOW, &mut buffers[at], Origin::Udp(arrival.from), &router);
+                    let received = receiver.receive(NOW, &mut buffers[at], Origin::Udp(arrival.from), &mut inward);
                     let Ok(Received { content: Ok(Content::Packet(packet, checksum)), .. }) = received else {
                         continue;
                     };

@@ -16,7 +16,7 @@ use node::frame::FrameBatch;
 use node::handshake::{Forwarding, Negotiated, PaddingMode, ReceiverIndex};
 use node::packet::Checksum;
 use node::receiver::{Origin, Receiver, Trust};
-use node::router::{PeerSlot, Router};
+use node::router::{Inward, PeerSlot, Router};
 use node::secret::SecretKey32;
 use node::time::Time;
 
@@ -134,7 +134,7 @@ impl Bench {
     /// Why a datagram is dropped.
     fn drop_of(&mut self, datagram: &[u8], origin: Origin) -> DropReason {
         let mut bytes = datagram.to_vec();
-        match self.receiver.receive(clock(), &mut bytes, origin, &self.router) {
+        match self.receiver.receive(clock(), &mut bytes, origin, &mut Inward::new(&self.router)) {
             Ok(received) => received.content.expect_err("it must not pass"),
             Err(reason) => reason,
         }
@@ -279,19 +279,22 @@ fn driven() -> BTreeMap<DropReason, Drive> {
         (FrameReplayed, |bench| {
             let mut frame = bench.seal(&good());
             let again = frame.clone();
-            assert!(bench.receiver.receive(clock(), &mut frame, UDP, &bench.router).is_ok());
+            assert!(bench.receiver.receive(clock(), &mut frame, UDP, &mut Inward::new(&bench.router)).is_ok());
             bench.drop_of(&again, UDP)
         }),
         (FrameTooOld, |bench| {
             let old = bench.seal(&good());
             let mut newest = (0..=WINDOW).map(|_| bench.seal(&good())).last().expect("many");
-            assert!(bench.receiver.receive(clock(), &mut newest, UDP, &bench.router).is_ok());
+            assert!(bench.receiver.receive(clock(), &mut newest, UDP, &mut Inward::new(&bench.router)).is_ok());
             bench.drop_of(&old, UDP)
         }),
         (FrameKeyExpired, |bench| {
             let mut frame = bench.seal(&good());
             let late = clock() + Duration::from_secs(450);
-            bench.receiver.receive(late, &mut frame, UDP, &bench.router).expect_err("the key is too old")
+            bench
+                .receiver
+                .receive(late, &mut frame, UDP, &mut Inward::new(&bench.router))
+                .expect_err("the key is too old")
         }),
         (FrameForged, |bench| {
             let frame = bench.seal(&good());

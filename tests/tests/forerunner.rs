@@ -23,7 +23,7 @@ use node::packet::Checksum;
 use node::path::{self, Endpoint, Output, Path, Paths};
 use node::peer_key::PeerKey;
 use node::receiver::{Origin, Receiver, Trust, Whereabouts};
-use node::router::{PeerSlot, Router};
+use node::router::{Inward, PeerSlot, Router};
 use node::secret::{SecretKey32, StoredSecret};
 use node::time::Time;
 use node::tunnel::ConnectionId;
@@ -305,7 +305,8 @@ fn early_address() {
     let frames = seal(&sealer, 3);
     let mut receive = |frame: &[u8], from| {
         let mut frame = frame.to_vec();
-        let received = receiver.receive(Time::ZERO, &mut frame, Origin::Udp(from), &Router::default());
+        let received =
+            receiver.receive(Time::ZERO, &mut frame, Origin::Udp(from), &mut Inward::new(&Router::default()));
         received.map(|received| received.whereabouts)
     };
     let mut forged = frames[0].clone();

@@ -10,7 +10,7 @@ use crate::frame::{FrameType, HEADER_LEN, MAX_STREAM_FRAME, MIN_FRAME};
 use crate::handshake::ReceiverIndex;
 use crate::hash::BuildFold;
 use crate::packet::Checksum;
-use crate::router::{PeerSlot, Router};
+use crate::router::{Inward, PeerSlot};
 use crate::time::Time;
 use crate::tunnel::Report;
 
@@ -175,7 +175,7 @@ impl Receiver {
         now: Time,
         frame: &'f mut [u8],
         origin: Origin,
-        router: &Router,
+        router: &mut Inward<'_>,
     ) -> Result<Received<'f>, DropReason> {
         let Header { kind, index, counter } = read_header(frame)?;
         let entry = self.entries.get_mut(&index).ok_or(DropReason::FrameUnknownIndex)?;

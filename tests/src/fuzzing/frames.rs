@@ -9,7 +9,7 @@ use node::frame::FrameBatch;
 use node::handshake::{Negotiated, PaddingMode, ReceiverIndex};
 use node::packet::{Checksum, complete_checksum, true_length};
 use node::receiver::{Content, Origin, Received, Receiver, Trust};
-use node::router::{PeerSlot, Router};
+use node::router::{Inward, PeerSlot, Router};
 use node::secret::SecretKey32;
 use node::time::Time;
 
@@ -68,7 +68,7 @@ impl Epoch {
     }
 
     pub(super) fn receive<'f>(&mut self, frame: &'f mut [u8], origin: Origin) -> Result<Received<'f>, DropReason> {
-        self.receiver.receive(NOW, frame, origin, &self.router)
+        self.receiver.receive(NOW, frame, origin, &mut Inward::new(&self.router))
     }
 }
 

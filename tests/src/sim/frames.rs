@@ -10,6 +10,7 @@ use node::frame::FrameBatch;
 use node::packet::Checksum;
 use node::path::Path;
 use node::receiver::{Arrival, Content as Inner, Origin as NodeOrigin, Trust};
+use node::router::Inward;
 use node::time::Time;
 use node::tunnel::{Report, Traffic};
 
@@ -195,7 +196,7 @@ impl World {
             // Where hosts are is not simulated here: their addresses are known.
             host.receiver.set_trust(slot(peer), Trust { endpoint: Some(from), proposed: None });
         }
-        let received = match host.receiver.receive(now, bytes, origin, &host.router) {
+        let received = match host.receiver.receive(now, bytes, origin, &mut Inward::new(&host.router)) {
             Ok(received) => received,
             Err(reason) => {
                 host.drops.count(reason);

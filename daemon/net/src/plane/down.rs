@@ -15,7 +15,7 @@ use node::offload::{Merged, Merger};
 use node::packet::{Checksum, complete_checksum};
 use node::path::{Endpoint, Input as PathInput, Path};
 use node::receiver::{Arrival, Content, Origin, Received, Receiver, Trust, Whereabouts};
-use node::router::{PeerSlot, Router};
+use node::router::{Inward, PeerSlot, Router};
 use node::time::Time;
 use node::tunnel::Report;
 use os::tun::is_refused;
@@ -180,7 +180,7 @@ impl Down {
         now: Time,
     ) -> Opening<'l> {
         let Self { host, reports, drops, .. } = self;
-        Opening { host, reports, drops, receiver, router, peers, now, current: None }
+        Opening { host, reports, drops, receiver, router: Inward::new(router), peers, now, current: None }
     }
 }
 
@@ -190,7 +190,7 @@ struct Opening<'l> {
     reports: &'l Reports,
     drops: &'l DropCounters,
     receiver: &'l mut Receiver,
-    router: &'l Router,
+    router: Inward<'l>,
     peers: &'l BTreeMap<PeerSlot, Arc<PeerPlane>>,
     now: Time,
     current: Option<Current<'l>>,
@@ -218,7 +218,7 @@ impl FrameSink for Opening<'_> {
 
 impl Opening<'_> {
     fn frame(&mut self, arena: &mut [u8], at: Range<usize>, origin: Origin, via: Path) {
-        let received = match self.receiver.receive(self.now, &mut arena[at.clone()], origin, self.router) {
+        let received = match self.receiver.receive(self.now, &mut arena[at.clone()], origin, &mut self.router) {
             Ok(received) => received,
             Err(reason) => return self.drops_by(origin).count(reason),
         };

@@ -6,6 +6,7 @@ use crate::epoch::{Bound, Cipher, Limits, Outgoing, Sealer, WINDOW};
 use crate::frame::FrameBatch;
 use crate::handshake::{Negotiated, PaddingMode};
 use crate::offload::{Segmentation, SuperPacket, VnetHeader};
+use crate::router::Router;
 use crate::secret::SecretKey32;
 
 const SLOT: PeerSlot = PeerSlot(7);
@@ -74,7 +75,7 @@ impl Pair {
 
     fn receive_from(&mut self, frame: &[u8], origin: Origin, now: Time) -> Result<Vec<u8>, DropReason> {
         let mut frame = frame.to_vec();
-        match self.receiver.receive(now, &mut frame, origin, &self.router)?.content? {
+        match self.receiver.receive(now, &mut frame, origin, &mut Inward::new(&self.router))?.content? {
             Content::Packet(packet, _) => Ok(packet.to_vec()),
             Content::Empty => Ok(Vec::new()),
             Content::Probe(token) | Content::ProbeAck(token) => Ok(token.to_vec()),
@@ -166,7 +167,8 @@ fn a_spoofed_inner_source_is_dropped_but_counts_as_a_sign_of_life() {
     let mut spoofed = inner(60);
     spoofed[15] = 99;
     let mut frame = pair.seal(&spoofed);
-    let received = pair.receiver.receive(NOW, &mut frame, Origin::Stream(SLOT), &pair.router).unwrap();
+    let received =
+        pair.receiver.receive(NOW, &mut frame, Origin::Stream(SLOT), &mut Inward::new(&pair.router)).unwrap();
     assert_eq!((received.slot, received.content), (SLOT, Err(DropReason::SourceNotAllowed)));
 }
 
@@ -200,7 +202,8 @@ fn keepalives_and_probes_are_told_from_packets() {
     assert_eq!(frames.iter().map(Vec::len).collect::<Vec<_>>(), [48, 40, 40]);
     let mut contents = Vec::new();
     for mut frame in frames {
-        let received = pair.receiver.receive(NOW, &mut frame, Origin::Stream(SLOT), &pair.router).unwrap();
+        let received =
+            pair.receiver.receive(NOW, &mut frame, Origin::Stream(SLOT), &mut Inward::new(&pair.router)).unwrap();
         contents.push(format!("{:?} {:?}", received.arrival, received.content.unwrap()));
     }
     assert_eq!(
@@ -369,7 +372,8 @@ fn a_super_packet_is_sealed_as_one_run_and_every_packet_opens() {
     let mut payload = Vec::new();
     for frame in batch.frames().map(<[u8]>::to_vec).collect::<Vec<_>>() {
         let mut frame = frame;
-        let received = pair.receiver.receive(NOW, &mut frame, Origin::Stream(SLOT), &pair.router).unwrap();
+        let received =
+            pair.receiver.receive(NOW, &mut frame, Origin::Stream(SLOT), &mut Inward::new(&pair.router)).unwrap();
         match received.content.unwrap() {
             Content::Packet(packet, Checksum::Partial) => payload.extend_from_slice(&packet[40..]),
             Content::Packet(..) | Content::Empty | Content::Probe(_) | Content::ProbeAck(_) => panic!("not partial"),

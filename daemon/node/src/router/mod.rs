@@ -31,6 +31,34 @@ pub struct Router {
     ports: BTreeSet<u16>,
 }
 
+/// Judges packets that come in one after another by the same [`Router`]: what passed once between two addresses passes
+/// again, so that neighbours of one flow cost a comparison each.
+#[derive(Debug)]
+pub struct Inward<'r> {
+    router: &'r Router,
+    passed: Option<(PeerSlot, IpAddr, IpAddr)>,
+}
+
+impl<'r> Inward<'r> {
+    /// With nothing passed yet.
+    pub const fn new(router: &'r Router) -> Self {
+        Self { router, passed: None }
+    }
+
+    /// As [`Router::inbound`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn inbound(&mut self, slot: PeerSlot, packet: &[u8]) -> Result<(), DropReason> {
+        let (source, destination) = addresses(packet).ok_or(DropReason::InnerHeader)?;
+        if self.passed != Some((slot, source, destination)) {
+            self.router.inbound_between(slot, source, destination)?;
+            self.passed = Some((slot, source, destination));
+        }
+        Ok(())
+    }
+}
+
 /// The same prefix at two peers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{prefix} is in the AllowedIPs of two peers")]
@@ -125,6 +153,10 @@ impl Router {
     /// The [`DropReason`] of 7.4 that forbids it.
     pub fn inbound(&self, slot: PeerSlot, packet: &[u8]) -> Result<(), DropReason> {
         let (source, destination) = addresses(packet).ok_or(DropReason::InnerHeader)?;
+        self.inbound_between(slot, source, destination)
+    }
+
+    fn inbound_between(&self, slot: PeerSlot, source: IpAddr, destination: IpAddr) -> Result<(), DropReason> {
         self.check_source(slot, source)?;
         if self.outer.contains(&destination) {
             return Err(DropReason::DestinationOuter);

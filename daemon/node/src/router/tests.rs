@@ -123,6 +123,24 @@ fn a_packet_goes_on_to_other_networks_only_for_a_peer_that_is_forwarded() {
     }
 }
 
+proptest! {
+    #[test]
+    fn what_passed_before_changes_no_judgement(row in proptest::collection::vec((0..3_usize, 0..6_usize, 0..4_usize), 1..64)) {
+        let mut router = router();
+        router.forward(B);
+        let (slots, sources, destinations) = (
+            [A, B, PeerSlot(3)],
+            ["10.86.0.2", "10.86.0.3", "10.1.2.3", "10.86.0.1", "127.0.0.1", "192.168.1.7"],
+            ["10.86.0.1", "203.0.113.1", "8.8.8.8", "10.86.0.2"],
+        );
+        let mut inward = Inward::new(&router);
+        for (slot, source, destination) in row {
+            let (slot, packet) = (slots[slot], packet(sources[source], destinations[destination]));
+            prop_assert_eq!(inward.inbound(slot, &packet), router.inbound(slot, &packet));
+        }
+    }
+}
+
 #[test]
 fn what_is_nobodys_goes_to_the_exit_and_comes_from_it() {
     let mut router = Router::new(["10.86.0.1".parse().unwrap()], [], [net("192.168.1.0/24")]);

@@ -17,6 +17,7 @@ pub mod journal;
 pub mod memory;
 pub mod network;
 pub mod peercred;
+pub mod priority;
 pub mod processor;
 pub mod random;
 pub mod resolv_conf;

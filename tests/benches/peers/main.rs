@@ -49,7 +49,9 @@ struct Args {
 
 fn main() -> Result<()> {
     let args = Args::parse();
-    let found = Programs { installed: args.installed.clone(), bare_loop: args.bare_loop.clone() };
+    // They are started from other folders.
+    let whole = |path: &Option<PathBuf>| path.as_deref().map(std::path::absolute).transpose();
+    let found = Programs { installed: whole(&args.installed)?, bare_loop: whole(&args.bare_loop)? };
     let contenders = chosen(all(&found), &args.only)?;
     if args.list {
         for contender in contenders {

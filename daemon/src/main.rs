@@ -75,10 +75,7 @@ fn start(config: Config, args: &Args) -> anyhow::Result<()> {
         return runtime()?.block_on(run::cleanup(&config));
     }
     let prepared = run::prepare(config, &args.config, &args.runtime_dir)?;
-    // Both before the first thread, so that every thread inherits it.
-    if let Err(error) = os::priority::go_ahead() {
-        tracing::debug!(%error, "packets do not go ahead of ordinary work, unless a service manager saw to that");
-    }
+    // Before the first thread, so that every thread inherits it.
     os::harden::drop_capabilities().context("cannot give up rights that are not needed")?;
     let runtime = runtime()?;
     let result = runtime.block_on(run::run(prepared, TunnelLimits::default(), log));

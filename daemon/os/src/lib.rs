@@ -17,7 +17,6 @@ pub mod journal;
 pub mod memory;
 pub mod network;
 pub mod peercred;
-pub mod priority;
 pub mod processor;
 pub mod random;
 pub mod resolv_conf;

@@ -25,20 +25,6 @@ fn a_running_daemon_holds_one_capability() -> Result<()> {
 }
 
 #[test]
-fn a_running_daemon_goes_ahead_of_ordinary_work() -> Result<()> {
-    let Some(mut pair) = pair(&[B_QUIC], &[])? else { return Ok(()) };
-    pair.a.start()?;
-    let pid = pair.a.pid().context("it runs")?;
-    for task in std::fs::read_dir(format!("/proc/{pid}/task"))? {
-        let stat = std::fs::read_to_string(task?.path().join("stat"))?;
-        // The nineteenth field; the second, a name, may hold anything but is the last in parentheses.
-        let nice = stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(16));
-        ensure!(nice == Some("-5"), "{stat}");
-    }
-    Ok(())
-}
-
-#[test]
 fn a_daemon_that_is_asked_to_stop_does_so_at_once_and_leaves_nothing_behind() -> Result<()> {
     let Some(mut pair) = pair(&[B_QUIC], &[])? else { return Ok(()) };
     pair.b.start()?;

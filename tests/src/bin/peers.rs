@@ -1,6 +1,7 @@
 //! Our daemon beside the VPNs that a user would pick instead, between two network namespaces, in turns in one run.
 //!
 //! `tests/benches/peers/run` builds and installs what this needs. The bars are those of docs/dataplane.md.
+//! It is no bench of cargo's, for which all libraries would be compiled once more: those unwind, what is shipped does not.
 
 #![forbid(unsafe_code)]
 
@@ -42,9 +43,6 @@ struct Args {
     /// Where the JSON goes.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Given by 'cargo bench'.
-    #[arg(long, hide = true)]
-    bench: bool,
 }
 
 fn main() -> Result<()> {

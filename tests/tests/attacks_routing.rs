@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use cryprq_tests::sim::addressing::packet;
 use node::drops::DropReason;
-use node::router::{PeerSlot, Router};
+use node::router::{Inward, PeerSlot, Router};
 
 const PEER: PeerSlot = PeerSlot(1);
 
@@ -28,7 +28,7 @@ fn exit_router() -> Router {
 /// What the router says about a packet of the peer.
 fn inbound(source: &str, destination: &str) -> Result<(), DropReason> {
     let [source, destination] = [source, destination].map(|text| text.parse().expect("an address"));
-    exit_router().inbound(PEER, &packet(1, source, destination, 80))
+    Inward::new(&exit_router()).inbound(PEER, &packet(1, source, destination, 80))
 }
 
 fn assert_sources(sources: &[&str], reason: DropReason) {

@@ -45,14 +45,14 @@ impl<'r> Inward<'r> {
         Self { router, passed: None }
     }
 
-    /// As [`Router::inbound`].
+    /// Whether `slot` may send us this packet, whose length was checked.
     ///
     /// # Errors
-    /// As there.
+    /// The [`DropReason`] of protocol.md 7.4 that forbids it.
     pub fn inbound(&mut self, slot: PeerSlot, packet: &[u8]) -> Result<(), DropReason> {
         let (source, destination) = addresses(packet).ok_or(DropReason::InnerHeader)?;
         if self.passed != Some((slot, source, destination)) {
-            self.router.inbound_between(slot, source, destination)?;
+            self.router.inbound(slot, source, destination)?;
             self.passed = Some((slot, source, destination));
         }
         Ok(())
@@ -147,16 +147,7 @@ impl Router {
         self.owner(destination).ok_or(DropReason::OutNoPeer)
     }
 
-    /// Whether `slot` may send us this packet, whose length was checked.
-    ///
-    /// # Errors
-    /// The [`DropReason`] of 7.4 that forbids it.
-    pub fn inbound(&self, slot: PeerSlot, packet: &[u8]) -> Result<(), DropReason> {
-        let (source, destination) = addresses(packet).ok_or(DropReason::InnerHeader)?;
-        self.inbound_between(slot, source, destination)
-    }
-
-    fn inbound_between(&self, slot: PeerSlot, source: IpAddr, destination: IpAddr) -> Result<(), DropReason> {
+    fn inbound(&self, slot: PeerSlot, source: IpAddr, destination: IpAddr) -> Result<(), DropReason> {
         self.check_source(slot, source)?;
         if self.outer.contains(&destination) {
             return Err(DropReason::DestinationOuter);

@@ -1,6 +1,5 @@
 //! Waking a thread that waits for descriptors.
 
-use std::array;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
@@ -10,6 +9,7 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use smallvec::SmallVec;
 
 /// Rung by any thread, heard by the one that waits for it.
 #[derive(Debug)]
@@ -99,25 +99,14 @@ pub fn wait_readable<'f>(
     descriptors: impl Iterator<Item = BorrowedFd<'f>>,
     longest: Option<Duration>,
 ) -> io::Result<impl Iterator<Item = bool>> {
-    let mut descriptors = descriptors.map(|fd| PollFd::new(fd, PollFlags::POLLIN));
-    let first = descriptors.next().ok_or(io::ErrorKind::InvalidInput)?;
-    let (mut few, mut count) = (array::from_fn::<_, FEW, _>(|_| first.clone()), 1);
-    for (place, descriptor) in few[1..].iter_mut().zip(&mut descriptors) {
-        *place = descriptor;
-        count += 1;
+    let mut descriptors: SmallVec<[_; FEW]> = descriptors.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
+    if descriptors.is_empty() {
+        return Err(io::ErrorKind::InvalidInput.into());
     }
-    let mut others: Vec<_> = descriptors.collect();
     // Not below what is asked for: who waits for a time would ask again and again.
     let longest = longest.map(|longest| PollTimeout::try_from(longest.as_millis() + 1).unwrap_or(PollTimeout::MAX));
-    let longest = longest.unwrap_or(PollTimeout::NONE);
-    if others.is_empty() {
-        wait(&mut few[..count], longest)?;
-    } else {
-        drop(others.splice(..0, few.clone()));
-        wait(&mut others, longest)?;
-        count = 0;
-    }
-    Ok(few.into_iter().take(count).chain(others).map(|descriptor| descriptor.any() != Some(false)))
+    wait(&mut descriptors, longest.unwrap_or(PollTimeout::NONE))?;
+    Ok(descriptors.into_iter().map(|descriptor| descriptor.any() != Some(false)))
 }
 
 /// Waits until a descriptor takes more, or has failed, or the time is over; longer than a minute is a minute.

@@ -166,7 +166,7 @@ async fn attach(stream: UnixStream, door: &mut Door, pushed: Pushed, _seated: &S
     if door.events.send(Event::Attached(device, pushed.settings.clone())).await.is_err() {
         return Ok(End::Daemon(None));
     }
-    let end = Talk { door, outlet: &outlet, told, pushed, due: None }.run(&socket).await;
+    let end = Talk { door, outlet: &outlet, told, pushed, asleep: false, due: None }.run(&socket).await;
     if let Some((id, frame)) = last_words(&end) {
         outlet.order(id, &frame);
     }
@@ -199,6 +199,8 @@ struct Talk<'d> {
     told: mpsc::Receiver<Said>,
     /// The last settings that were pushed.
     pushed: Pushed,
+    /// Whether the extension is paused: a machine that sleeps puts nothing in force.
+    asleep: bool,
     /// When they have to be in force, while they are not.
     due: Option<Instant>,
 }
@@ -234,12 +236,14 @@ impl Talk<'_> {
             Some(Said::Ready(_)) => Ok(()),
             Some(Said::Pause) => {
                 self.outlet.set_flow(Flow::Paused);
-                // A machine that sleeps puts nothing in force.
-                self.due = None;
+                (self.asleep, self.due) = (true, None);
                 Ok(())
             }
             Some(Said::Resume) => {
                 self.outlet.set_flow(Flow::Open);
+                if std::mem::take(&mut self.asleep) && !self.pushed.in_force {
+                    self.due = Some(Instant::now() + self.door.timing.ready);
+                }
                 Ok(())
             }
             Some(Said::Stop(reason)) => Err(End::Stop(reason)),
@@ -263,7 +267,7 @@ impl Talk<'_> {
         if !self.outlet.order(self.pushed.number, &Frame::TunnelSettings(self.pushed.settings.clone())) {
             return Err(End::Fault(ErrorBody::new(ErrorCode::Busy, "the extension does not read")));
         }
-        self.due = Some(Instant::now() + self.door.timing.ready);
+        self.due = (!self.asleep).then(|| Instant::now() + self.door.timing.ready);
         Ok(())
     }
 }

@@ -18,7 +18,7 @@ use super::conversation::catch_up;
 use super::listener::MAX_CONNECTIONS;
 use super::outlet::{MAX_WAITING, Outlet, Sink};
 use super::*;
-use site::{Heard, LIMIT, MOMENT, Player, Site, hello, packets, read, settings, site, site_with, write};
+use site::{Heard, LIMIT, MOMENT, Player, Site, hello, packets, read, settings, site, site_with, write, write_in_vain};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn packets_pass_both_ways_between_hello_and_farewell() {
@@ -73,10 +73,7 @@ async fn changed_settings_are_pushed_and_are_in_force_once_that_is_said() {
 #[tokio::test]
 async fn changed_settings_have_to_be_in_force_in_time() {
     let mut site = site_with(Timing { ready: MOMENT, ..Timing::default() });
-    let mut player = site.connect_saying(&[hello(), Frame::Ready.write(1).unwrap()].concat());
-    assert_eq!(player.hear().await, Heard::Ack);
-    assert_eq!(player.hear().await, Heard::Settings(1, 1420));
-    let Device { source, .. } = site.attached().await;
+    let (mut player, Device { source, .. }) = site.play_in_advance().await;
     // An answer to what is no longer wanted is none.
     player.say(1, Frame::Ready).await;
     let _reader = tokio::spawn(read(source));
@@ -137,13 +134,11 @@ async fn a_paused_extension_gets_nothing_until_it_resumes() {
     player.say(0, Frame::Pause).await;
     player.send(&packets(&[b"asleep"])).await;
     (source, _) = read(source).await;
-    let end = std::time::Instant::now() + LIMIT;
-    while write(&mut *sink, &[b"lost"]).get(DropReason::ExtensionAway) == 0 {
-        assert!(std::time::Instant::now() < end, "packets are still sent");
-    }
+    write_in_vain(&mut *sink);
     player.say(0, Frame::Resume).await;
     player.send(&packets(&[b"awake"])).await;
     let (_source, _) = read(source).await;
+    let end = std::time::Instant::now() + LIMIT;
     while write(&mut *sink, &[b"seen"]).get(DropReason::ExtensionAway) == 1 {
         assert!(std::time::Instant::now() < end, "packets are still lost");
     }
@@ -153,6 +148,25 @@ async fn a_paused_extension_gets_nothing_until_it_resumes() {
     }
     assert_eq!(heard, Heard::Packets(vec![b"seen".to_vec()]));
     assert_eq!(write(&mut *absent().sink, &[b"a", b"b"]).get(DropReason::ExtensionAway), 2, "without any");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_paused_extension_puts_settings_in_force_in_time_once_it_has_resumed() {
+    let mut site = site_with(Timing { ready: MOMENT, ..Timing::default() });
+    let (mut player, Device { source, mut sink, .. }) = site.play_in_advance().await;
+    let _reader = tokio::spawn(read(source));
+    player.say(0, Frame::Pause).await;
+    write_in_vain(&mut *sink);
+    site.extensions.orders.send_modify(|orders| orders.settings.mtu = 1300);
+    assert_eq!(player.hear_order().await, Heard::Settings(2, 1300));
+    tokio::time::sleep(3 * MOMENT).await;
+    player.say(2, Frame::Ready).await;
+    assert_eq!(site.in_force().await, settings(1300), "it had all the time of its sleep");
+    site.extensions.orders.send_modify(|orders| orders.settings.mtu = 1280);
+    assert_eq!(player.hear_order().await, Heard::Settings(3, 1280));
+    player.say(0, Frame::Resume).await;
+    assert_eq!(player.hear_order().await, Heard::Error(ErrorCode::TimedOut), "and no more than others after it");
+    site.detached().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

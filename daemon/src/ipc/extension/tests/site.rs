@@ -12,7 +12,7 @@ use cryprq_ipc_proto::header::{HEADER, Header};
 use cryprq_ipc_proto::hello::{Hello, Role, Side};
 use cryprq_ipc_proto::packets::PacketWriter;
 use net::plane::{Device, PacketSink, PacketSource};
-use node::drops::DropCounters;
+use node::drops::{DropCounters, DropReason};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::oneshot;
 
@@ -97,6 +97,14 @@ impl Site {
         player.settle().await;
         (player, self.attached().await)
     }
+
+    /// One that was ready before anybody could wait for it.
+    pub(super) async fn play_in_advance(&mut self) -> (Player, Device) {
+        let mut player = self.connect_saying(&[hello(), Frame::Ready.write(1).unwrap()].concat());
+        assert_eq!(player.hear().await, Heard::Ack);
+        assert_eq!(player.hear().await, Heard::Settings(1, 1420));
+        (player, self.attached().await)
+    }
 }
 
 /// A frame's kind and what a test looks at of it.
@@ -129,6 +137,16 @@ impl Player {
     pub(super) async fn settle(&mut self) {
         assert_eq!(self.hear().await, Heard::Settings(1, 1420));
         self.say(1, Frame::Ready).await;
+    }
+
+    /// What is heard but for packets.
+    pub(super) async fn hear_order(&mut self) -> Heard {
+        loop {
+            match self.hear().await {
+                Heard::Packets(_) => {}
+                order => return order,
+            }
+        }
     }
 
     pub(super) async fn hear(&mut self) -> Heard {
@@ -176,6 +194,14 @@ pub(super) async fn read(mut source: Box<dyn PacketSource>) -> (Box<dyn PacketSo
         let _ = done.send((source, read));
     });
     end.await.unwrap()
+}
+
+/// Writes until packets are dropped because the extension is paused.
+pub(super) fn write_in_vain(sink: &mut dyn PacketSink) {
+    let end = std::time::Instant::now() + LIMIT;
+    while write(sink, &[b"lost"]).get(DropReason::ExtensionAway) == 0 {
+        assert!(std::time::Instant::now() < end, "packets are still sent");
+    }
 }
 
 pub(super) fn write(sink: &mut dyn PacketSink, packets: &[&[u8]]) -> DropCounters {

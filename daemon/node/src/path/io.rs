@@ -88,6 +88,30 @@ pub enum Input {
     Sending,
     /// Addresses or routes of this host changed: what was tried in vain is tried anew.
     NetworkChanged,
+    /// Others see this host at another address than before: what was tried in vain is tried anew, but for packets that were
+    /// too long.
+    SeenElsewhere,
+}
+
+impl Input {
+    /// Whether it tells of frames under the tunnel's keys.
+    pub(super) const fn is_of_frames(self) -> bool {
+        match self {
+            Self::Heard { .. }
+            | Self::Moved { .. }
+            | Self::Stayed
+            | Self::Acked { .. }
+            | Self::Dead
+            | Self::Sending => true,
+            Self::Timeout
+            | Self::Live { .. }
+            | Self::NotLive
+            | Self::Connected { .. }
+            | Self::Disconnected { .. }
+            | Self::NetworkChanged
+            | Self::SeenElsewhere => false,
+        }
+    }
 }
 
 /// What the caller has to do.

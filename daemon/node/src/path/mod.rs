@@ -104,6 +104,8 @@ impl Paths {
     /// Takes note of what happened. Drain [`Self::poll_output`] afterwards.
     pub fn handle(&mut self, now: Time, input: Input) {
         match input {
+            // What the packet loops tell late of keys that are gone. A try that begins without keys would be due for ever.
+            late if !self.live && late.is_of_frames() => {}
             Input::Timeout => {}
             Input::Live { mtu } => self.on_live(now, mtu),
             Input::NotLive => self.on_not_live(),
@@ -121,10 +123,10 @@ impl Paths {
             Input::Dead => self.on_dead(now),
             Input::Sending => self.confirm_mtu(now),
             Input::NetworkChanged => {
-                self.trials.clear();
                 self.narrow.clear();
-                self.exchange.end();
+                self.try_anew();
             }
+            Input::SeenElsewhere => self.try_anew(),
         }
         self.settle(now);
     }
@@ -169,6 +171,12 @@ impl Paths {
     fn on_not_live(&mut self) {
         self.live = false;
         self.trials.clear();
+        self.mtu = None;
+    }
+
+    fn try_anew(&mut self) {
+        self.trials.clear();
+        self.exchange.end();
     }
 
     fn on_heard(&mut self, now: Time, via: Path) {

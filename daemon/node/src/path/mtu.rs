@@ -93,6 +93,16 @@ impl PathMtu {
         (self.phase, self.due) = (Phase::Asking { size, tokens: Vec::new() }, Some(now));
     }
 
+    /// How many probes of the search may still be answered.
+    #[cfg(test)]
+    pub(super) fn asked(&self) -> usize {
+        match &self.phase {
+            Phase::Searching { asked, .. } => asked.len(),
+            Phase::Asking { tokens, .. } => tokens.len(),
+            Phase::Known { .. } => 0,
+        }
+    }
+
     /// Whether this was a token of ours.
     fn acked(&mut self, token: [u8; 8], now: Time) -> bool {
         match &mut self.phase {
@@ -135,7 +145,7 @@ impl PathMtu {
                 // Where a longer one than is used was asked for, that one still stands.
                 self.search((size > self.used).then_some(self.used), size, now)
             }
-            Phase::Searching { low, high, row, rounds, alive, .. } => {
+            Phase::Searching { low, high, row, rounds, asked, alive } => {
                 row.retain(|&size| low.is_none_or(|low| size > low));
                 if *rounds < low.map_or(TRIES, |_| ROUNDS) && !row.is_empty() {
                     *rounds += 1;
@@ -150,6 +160,7 @@ impl PathMtu {
                     None if *alive => Step::TooNarrow,
                     // Whether the path is dead is not for this to say.
                     None => {
+                        asked.clear();
                         (*rounds, self.due) = (0, Some(now + SILENCE));
                         Step::Wait
                     }

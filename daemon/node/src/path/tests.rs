@@ -182,11 +182,24 @@ fn an_endpoint_that_is_gone_for_good_is_forgotten() {
 fn new_keys_after_none_begin_on_the_stream() {
     let mut paths = at_home();
     assert_eq!(paths.tell(50, Input::NotLive), [], "nothing is sent now, whatever the path");
-    let outputs = paths.tell(60, LIVE);
+    assert_eq!(paths.wait(50, 5000), [], "and nothing asked");
+    let outputs = paths.tell(5000, LIVE);
     assert!(outputs.contains(&Output::Use(Path::Stream)) && paths.current() == Path::Stream);
     probe(&outputs, home());
     let mut rotated = at_home();
     assert_eq!(rotated.tell(50, LIVE), [], "a rotation changes no path");
+}
+
+#[test]
+fn what_is_told_late_of_keys_that_are_gone_begins_nothing() {
+    let mut paths = at_home();
+    paths.tell(20, Input::Heard { via: Path::Datagrams(home()) });
+    paths.tell(30, Input::NotLive);
+    let moved = Input::Moved { from: elsewhere(), epoch: EPOCH, counter: 9 };
+    for late in [Input::Heard { via: Path::Stream }, Input::Dead, moved, Input::Stayed, Input::Sending] {
+        assert_eq!(paths.tell(2000, late), []);
+        assert!(paths.deadline().is_none_or(|at| at > ms(10_000)), "{late:?} is due for ever");
+    }
 }
 
 #[test]
@@ -272,11 +285,13 @@ fn an_answer_proves_the_path_only_where_frames_go() {
 }
 
 #[test]
-fn a_changed_network_is_tried_at_once() {
-    let mut paths = at_home();
-    paths.tell(1000, Input::Dead);
-    paths.wait(1000, 40_000);
-    probe(&paths.tell(41_000, Input::NetworkChanged), home());
+fn what_was_tried_in_vain_is_tried_at_once_when_this_host_moved() {
+    for moved in [Input::NetworkChanged, Input::SeenElsewhere] {
+        let mut paths = at_home();
+        paths.tell(1000, Input::Dead);
+        paths.wait(1000, 40_000);
+        probe(&paths.tell(41_000, moved), home());
+    }
 }
 
 #[test]
@@ -332,7 +347,8 @@ fn a_path_that_takes_less_than_the_least_mtu_is_left_for_the_stream_and_not_trie
     assert_eq!((paths.current(), paths.mtu()), (Path::Stream, MTU));
     assert_eq!(paths.wait(5000, 500_000), [], "though short probes pass");
     assert_eq!(paths.tell(500_000, Input::Moved { from: home(), epoch: EPOCH, counter: 7 }), []);
-    probe(&paths.tell(500_001, Input::NetworkChanged), home());
+    assert_eq!(paths.tell(500_001, Input::SeenElsewhere), [], "whatever a peer says");
+    probe(&paths.tell(500_002, Input::NetworkChanged), home());
 }
 
 #[test]
@@ -342,6 +358,7 @@ fn a_path_on_which_nothing_is_answered_is_not_taken_for_narrow() {
         assert!(matches!(output, Output::Probe { .. } | Output::Mtu(LEAST_MTU)), "{now}: {output:?}");
     }
     assert_eq!((paths.current(), paths.narrow()), (Path::Datagrams(home()), None), "the tunnel says when it is dead");
+    assert!(paths.mtu.as_ref().is_some_and(|mtu| mtu.asked() <= 3 * 9), "answers to older probes are not waited for");
     paths.tell(60_000, Input::Dead);
     probe(&paths.tell(61_000, Input::Timeout), home());
 }

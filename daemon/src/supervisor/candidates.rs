@@ -1,6 +1,7 @@
 //! Where peers tell each other that datagrams may reach them (protocol.md 7.7).
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use ipnet::IpNet;
 use net::address::{is_outside, is_private, is_quic, socket_of};
@@ -9,10 +10,38 @@ use node::path::candidates::Candidates;
 use node::path::{Input as PathInput, Path};
 use node::peer_key::PeerKey;
 use node::router::PeerSlot;
+use node::time::Time;
 use os::clock::boottime;
 
 use super::Supervisor;
 use crate::config::CarrierRule;
+
+/// The least time between two changes of what a peer sees that count: each has all others tried anew.
+const BETWEEN: Duration = Duration::from_secs(2);
+
+/// Where a peer sees this host.
+#[derive(Debug, Default)]
+pub(super) struct Sight {
+    address: Option<SocketAddr>,
+    changed: Option<Time>,
+}
+
+impl Sight {
+    /// What the peer says now; whether that is news on which to act.
+    fn renew(&mut self, now: Time, address: SocketAddr) -> bool {
+        let changed = self.address.replace(address) != Some(address);
+        let news = changed && self.changed.is_none_or(|at| now >= at + BETWEEN);
+        if news {
+            self.changed = Some(now);
+        }
+        news
+    }
+
+    /// It was of another network.
+    pub(super) fn forget(&mut self) {
+        self.address = None;
+    }
+}
 
 impl Supervisor {
     /// Tells a peer where this host may be reached, as others see it and as it sees itself, and where the peer's datagrams
@@ -24,7 +53,7 @@ impl Supervisor {
         }
         let mut known: Vec<_> = self.net.sightings().await.into_iter().map(|sighting| sighting.own).collect();
         known.extend(self.outer_addresses());
-        let observed = self.peers.values().filter_map(|peer| peer.observed);
+        let observed = self.peers.values().filter_map(|peer| peer.sight.address);
         let known = known.iter().filter(|address| is_quic(address)).filter_map(socket_of);
         let addresses = ours(observed.chain(known), &self.inner_networks());
         let observed = match peer.paths.current() {
@@ -52,8 +81,9 @@ impl Supervisor {
         let may_be_tried = |candidate: &SocketAddr| may_be_tried(candidate, &own, &inner, &direct);
         let addresses: Vec<_> = addresses.into_iter().filter(may_be_tried).collect();
         let Some(peer) = self.peers.get_mut(&slot) else { return };
-        peer.paths.take_candidates(boottime(), &addresses);
-        let moved = observed.is_some() && std::mem::replace(&mut peer.observed, observed) != observed;
+        let now = boottime();
+        peer.paths.take_candidates(now, &addresses);
+        let moved = observed.is_some_and(|observed| peer.sight.renew(now, observed));
         self.obey_paths(slot).await;
         if moved {
             tracing::debug!("a peer sees this host at another address");
@@ -66,7 +96,7 @@ impl Supervisor {
         let by_stream = self.peers.iter().filter(|(_, peer)| peer.paths.current() == Path::Stream);
         let slots: Vec<_> = by_stream.map(|(slot, _)| *slot).collect();
         for slot in slots {
-            self.feed_paths(slot, PathInput::NetworkChanged).await;
+            self.feed_paths(slot, PathInput::SeenElsewhere).await;
         }
     }
 
@@ -124,6 +154,17 @@ mod tests {
         assert_eq!(told, ["203.0.113.1:41820", "10.1.0.2:41820", "[2001:db8::1]:41820"]);
         let many = (1..20).map(|n| format!("203.0.113.{n}:1").parse().unwrap());
         assert_eq!(ours(many, &[]).len(), MAX_ENDPOINTS);
+    }
+
+    #[test]
+    fn a_peer_that_sees_us_ever_elsewhere_is_listened_to_each_two_seconds() {
+        let mut sight = Sight::default();
+        let mut at = |milliseconds: u64, port| {
+            sight.renew(Time::from_nanos(milliseconds * 1_000_000), SocketAddr::from(([203, 0, 113, 1], port)))
+        };
+        assert!(at(0, 1) && !at(1, 1));
+        assert!((1..20).all(|n| !at(n * 100, 2 + n as u16 % 2)), "one after the other");
+        assert!(at(2000, 1) && !at(5000, 1) && at(5001, 2));
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! One peer, and how its tunnel is driven.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +19,7 @@ use node::time::Time;
 use node::tunnel::{ChainStart, ConnectionId, HandshakeFault, Input, Output, Tunnel, TunnelEvent, Want};
 use os::clock::boottime;
 
+use super::candidates::Sight;
 use super::health::Fault;
 use super::rates::{Carried, Rates};
 use super::{Origin, Supervisor};
@@ -42,7 +42,7 @@ pub(super) struct Peer {
     pub(super) connections: BTreeMap<ConnectionId, Multiaddr>,
     pub(super) round_trip: Option<Duration>,
     /// Where it last saw our datagrams come from.
-    pub(super) observed: Option<SocketAddr>,
+    pub(super) sight: Sight,
     /// Why the last dial reached nobody.
     pub(super) not_reached: Option<DialFailure>,
     /// Why the last hole was not punched.

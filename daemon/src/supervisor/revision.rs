@@ -16,6 +16,7 @@ use os::clock::boottime;
 use os::processor::has_aes;
 use os::random::SystemRandom;
 
+use super::candidates::Sight;
 use super::health::{Fault, News};
 use super::peer::Peer;
 use super::rates::Rates;
@@ -213,7 +214,7 @@ impl Supervisor {
             wish,
             connections: BTreeMap::new(),
             round_trip: None,
-            observed: None,
+            sight: Sight::default(),
             not_reached: None,
             not_punched: None,
             rates: Rates::new(boottime()),

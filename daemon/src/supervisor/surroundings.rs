@@ -120,7 +120,7 @@ impl Supervisor {
             tracing::info!("the network changed");
             // What was found out about the network before says nothing about this one.
             self.checked.clear();
-            self.peers.values_mut().for_each(|peer| peer.observed = None);
+            self.peers.values_mut().for_each(|peer| peer.sight.forget());
             self.renew_router().await;
             self.net.kick().await;
             self.check_paths().await;

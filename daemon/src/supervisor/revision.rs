@@ -86,8 +86,7 @@ impl Supervisor {
             done.own = Some(std::mem::replace(&mut self.own, own));
             self.readdress(done.own).await?;
         }
-        self.set_router(&gone).await?;
-        self.health.clear(Fault::Routes, "");
+        self.revise_router(&gone).await?;
         if save {
             self.save_peers(&gone)?;
         }

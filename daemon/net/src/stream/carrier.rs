@@ -57,13 +57,13 @@ impl StreamCarrier {
         Arc::clone(&self.stats)
     }
 
-    /// Whether a connection to the peer stands; without one frames are dropped at once.
+    /// Whether a connection to the peer stands; without one frames are dropped at once, those that wait too.
     pub(crate) fn set_open(&self, open: bool) {
         let mut queue = self.lock();
         queue.open = open;
-        if !open {
-            queue.frames.clear();
-        }
+        let dropped = if open { 0 } else { queue.frames.drain(..).count() };
+        drop(queue);
+        self.stats.drops().add(DropReason::OutNoPath, dropped as u64);
     }
 
     /// Goes on with a new substream: on the connection that is the best one by now.
@@ -242,5 +242,8 @@ mod tests {
         assert_eq!(carrier.take(&mut buffer, true), 1);
         assert_eq!((buffer.len(), drops.get(DropReason::OutStale)), (50, 2));
         assert_eq!(carrier.take(&mut buffer, true), 0);
+        carrier.send(&frames(4));
+        carrier.set_open(false);
+        assert_eq!(drops.get(DropReason::OutNoPath), 3 + 4, "what waits when the connection goes");
     }
 }

@@ -89,12 +89,19 @@ impl System {
     /// The system's refusal; nothing has changed then.
     pub async fn make(&mut self, deed: &Deed) -> anyhow::Result<()> {
         let change = deed.change();
+        let known = self.journal.changes().contains(&change);
         self.journal.note(change.clone())?;
         (self.step)();
         let result = self.apply(deed).await;
         (self.step)();
         if result.is_err() {
-            self.unmake(&change).await?;
+            match deed {
+                // nft takes all or nothing, and where there is none it could not undo anything either.
+                Deed::Firewall(_) if !known => self.strike(&change),
+                Deed::Firewall(_) | Deed::Plain(_) | Deed::Resolvers(..) | Deed::LinkResolvers { .. } => {
+                    self.unmake(&change).await?;
+                }
+            }
         }
         result
     }

@@ -88,18 +88,26 @@ impl Gateway {
     }
 }
 
-/// Removes the table; one that is not there is no error.
+/// Removes the table; one that is not there is no error. Without `nft`, which made it, it stays until the next boot.
 ///
 /// # Errors
 /// What `nft` says.
 pub async fn remove() -> io::Result<()> {
+    if program().is_none() {
+        tracing::warn!("there is no nft any more: if packets were forwarded, its table stays until the next boot");
+        return Ok(());
+    }
     // Adding what may be there already makes that deleting it cannot fail.
     nft(&format!("add table inet {TABLE}\ndelete table inet {TABLE}\n")).await
 }
 
+fn program() -> Option<&'static str> {
+    PROGRAMS.into_iter().find(|path| Path::new(path).is_file())
+}
+
 async fn nft(rules: &str) -> io::Result<()> {
     let missing = || io::Error::new(io::ErrorKind::NotFound, "there is no nft: install the package nftables");
-    let program = PROGRAMS.into_iter().find(|path| Path::new(path).is_file()).ok_or_else(missing)?;
+    let program = program().ok_or_else(missing)?;
     let mut child = Command::new(program)
         .args(["-f", "-"])
         .env_clear()

@@ -8,12 +8,13 @@ use node::offload::MergeRule;
 use os::tun::TunOffload;
 use os::udp::UdpNote;
 
-use super::Supervisor;
 use super::health::{Fault, News};
+use super::{Interface, Supervisor};
 
 /// How a socket is called among the causes.
 const SOCKET: &str = "socket ";
 const KERNEL: &str = "see the log of the kernel; a restart of the daemon makes the interface anew";
+const IPV6_HINT: &str = "sysctl net.ipv6.conf.all.disable_ipv6=0 and a restart of the daemon, if IPv6 is wanted";
 const SLOWER: &str = "the daemon goes without; Linux 6.2 and later have every offload";
 const SOCKET_HINT: &str = "see the log of the kernel; a restart of the daemon makes the socket anew";
 
@@ -45,6 +46,18 @@ impl Supervisor {
             (TunOffload::Probe, Some(MergeRule::Tcp)) => "the kernel gives each packet of UDP alone",
         };
         self.lack(SUBJECT, format!("{}: {what}", self.config.interface));
+    }
+
+    /// Says so where packets of IPv6 do not pass because the host has none.
+    pub(super) fn judge_ipv6(&mut self) {
+        const SUBJECT: &str = "ipv6";
+        if self.interface.as_ref().is_none_or(Interface::has_ipv6) {
+            return self.health.clear(Fault::KernelLacks, SUBJECT);
+        }
+        let text = format!("{}: IPv6 is switched off on this host, so only IPv4 passes inside", self.config.interface);
+        if self.health.note(Fault::KernelLacks, SUBJECT, text, IPV6_HINT) == News::New {
+            tracing::info!("IPv6 is switched off on this host: only IPv4 passes inside");
+        }
     }
 
     fn lack(&mut self, subject: &str, text: String) {

@@ -10,7 +10,7 @@ use net::plane::Device;
 use node::frame::longest_super_packet;
 use node::tunnel::Input;
 use os::journal::Change;
-use os::network::Network;
+use os::network::{Network, has_ipv6};
 use os::tun::{Tun, TunConfig, TunOffload};
 
 use super::health::{Fault, News};
@@ -29,6 +29,8 @@ pub struct Interface {
     index: u32,
     name: String,
     mtu: u16,
+    /// Whether the kernel lets it have IPv6.
+    ipv6: bool,
     routes: BTreeSet<IpNet>,
     partial_checksums: bool,
     made: Instant,
@@ -98,9 +100,13 @@ impl Interface {
             tracing::debug!(%error, "the kernel keeps its own limit");
         }
         tracing::debug!(super_packets = ?tun.merge_rule(), "the interface is made");
-        let (name, partial_checksums) = (name.to_owned(), tun.merge_rule().is_some());
-        let made = Instant::now();
-        let interface = Self { network, index, name, mtu, routes: BTreeSet::new(), partial_checksums, made };
+        let (ipv6, partial_checksums, made) = (has_ipv6(name), tun.merge_rule().is_some(), Instant::now());
+        let (name, routes) = (name.to_owned(), BTreeSet::new());
+        let interface = Self { network, index, name, mtu, ipv6, routes, partial_checksums, made };
+        if !own.all().any(|address| interface.carries(address)) {
+            let why = "IPv6 is switched off on this host, and there is no inner IPv4 address";
+            return Err(NoInterface::new(&interface.name, why, "see network.ipv4 in the configuration"));
+        }
         for address in own.all() {
             interface.add_address(address).await.map_err(|error| odd(&error))?;
         }
@@ -145,7 +151,12 @@ impl Interface {
 
     /// Whether it carries an address's family.
     pub const fn carries(&self, address: IpAddr) -> bool {
-        settings::carries(self.mtu, address)
+        (self.ipv6 || address.is_ipv4()) && settings::carries(self.mtu, address)
+    }
+
+    /// Whether the kernel lets it have IPv6.
+    pub const fn has_ipv6(&self) -> bool {
+        self.ipv6
     }
 
     /// Gives the interface another IPv4 address.
@@ -171,20 +182,29 @@ impl Interface {
     /// Routes these prefixes to the interface, and no others; the whole world is left to an exit, whoever it belongs to.
     ///
     /// # Errors
-    /// The system's refusal; the routes before it are set.
+    /// The system's first refusal; all others are set.
     pub async fn set_routes(&mut self, wanted: BTreeSet<IpNet>) -> anyhow::Result<()> {
+        let mut result = Ok(());
         let stale: Vec<_> = self.routes.difference(&wanted).copied().collect();
         for prefix in stale {
-            self.network.remove_route(self.index, prefix).await?;
-            self.routes.remove(&prefix);
+            match self.network.remove_route(self.index, prefix).await {
+                Ok(()) => {
+                    self.routes.remove(&prefix);
+                }
+                Err(error) => result = result.and(Err(error)),
+            }
         }
         for prefix in wanted {
             if prefix.prefix_len() > 0 && !self.routes.contains(&prefix) && self.carries(prefix.addr()) {
-                self.network.add_route(self.index, prefix).await?;
-                self.routes.insert(prefix);
+                match self.network.add_route(self.index, prefix).await {
+                    Ok(()) => {
+                        self.routes.insert(prefix);
+                    }
+                    Err(error) => result = result.and(Err(error)),
+                }
             }
         }
-        Ok(())
+        Ok(result?)
     }
 
     /// Takes it away, whatever it is called by now, and brings the journal up to date.
@@ -231,6 +251,7 @@ impl Supervisor {
         let device = Device::tun(tun).map_err(|error| (error.into(), DESCRIPTORS))?;
         self.plane.replace_device(device).map_err(|error| (error.into(), DESCRIPTORS))?;
         self.interface = Some(interface);
+        self.judge_ipv6();
         self.judge_interface(offload, merges);
         Ok(())
     }

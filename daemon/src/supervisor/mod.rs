@@ -24,6 +24,7 @@ mod reached;
 mod relays;
 mod reload;
 mod revision;
+mod routing;
 mod settings;
 mod status;
 mod surroundings;
@@ -49,7 +50,7 @@ use node::deadlines::Deadlines;
 use node::pairing::{default_ipv4, inner_ipv6};
 use node::path::Input as PathInput;
 use node::peer_key::PeerKey;
-use node::router::{PeerSlot, Router};
+use node::router::PeerSlot;
 use node::secret::SecretStore;
 use node::time::Time;
 use node::tunnel::{IndexSpace, Input, TunnelLimits, Want};
@@ -69,7 +70,7 @@ use exit::Exit;
 use gateway::Gateway;
 use health::{Fault, Health, News};
 use pairing::Pairing;
-use peer::{Peer, prefixes};
+use peer::Peer;
 use pings::Pings;
 use reached::Reached;
 use wall_clock::WallClock;
@@ -298,41 +299,6 @@ impl Supervisor {
         match want {
             Want::Up => self.dial(peer).await,
             Want::Down => self.net.hang_up(peer.config.key).await,
-        }
-    }
-
-    /// Builds the router's snapshot anew, without some peers, and routes every prefix of the others to the interface
-    /// and nothing else.
-    async fn set_router(&mut self, except: &BTreeSet<PeerSlot>) -> anyhow::Result<()> {
-        let outer = self.config.listen.iter().copied().chain(self.surroundings.own());
-        let mut router = Router::new(self.own.all(), outer, self.surroundings.direct());
-        let peers = || self.peers.iter().filter(|(slot, _)| !except.contains(slot));
-        for (slot, peer) in peers() {
-            router.add_peer(*slot, &peer.config.allowed_ips)?;
-            if peer.config.forward {
-                router.forward(*slot);
-            }
-        }
-        self.route_to_exit(&mut router, except);
-        let prefixes = prefixes(peers().map(|(_, peer)| peer));
-        self.plane.set_router(Arc::new(router));
-        self.push_settings(except);
-        if let Some(interface) = &mut self.interface {
-            interface.set_routes(prefixes).await?;
-        }
-        self.sync_gateway(except).await
-    }
-
-    /// [`Self::set_router`] after something else than the peers changed, when nobody is there to be told a failure.
-    async fn renew_router(&mut self) {
-        match self.set_router(&BTreeSet::new()).await {
-            Ok(()) => self.health.clear(Fault::Routes, ""),
-            Err(error) => {
-                let hint = "look for another program's route to the same place, then 'sudo cryprq config reload'";
-                if self.health.note(Fault::Routes, "", format!("{error:#}"), hint) == News::New {
-                    tracing::warn!("the system refuses a route: see cryprq status");
-                }
-            }
         }
     }
 

@@ -8,6 +8,7 @@ mod memory;
 mod obstacles;
 mod peers;
 mod service;
+mod surroundings;
 
 use anyhow::{Context, Result};
 use cryprq_tests::lab::{Daemon, Host, Identity, Pair, Peering, programs, until};

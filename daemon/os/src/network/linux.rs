@@ -105,13 +105,13 @@ impl Network {
         Ok(())
     }
 
-    /// Routes a prefix to an interface; a route that is there already is no error.
+    /// Routes a prefix to an interface; a route that is there already is no error, unless it leads to another one.
     ///
     /// # Errors
     /// [`NetworkError`].
     pub async fn add_route(&self, interface: u32, prefix: IpNet) -> Result<(), NetworkError> {
         match self.0.route().add(route(interface, prefix)).execute().await {
-            Err(error) if is(&error, libc::EEXIST) => Ok(()),
+            Err(error) if is(&error, libc::EEXIST) && self.is_routed(interface, prefix).await? => Ok(()),
             result => result.map_err(failed(format!("add the route {prefix}"))),
         }
     }
@@ -190,6 +190,12 @@ impl Changes {
     pub async fn next(&mut self) -> Option<()> {
         self.0.recv().await
     }
+}
+
+/// Whether an interface may have IPv6 addresses: the kernel has IPv6, and nobody switched it off.
+pub fn has_ipv6(interface: &str) -> bool {
+    let switch = format!("/proc/sys/net/ipv6/conf/{interface}/disable_ipv6");
+    std::fs::read_to_string(switch).is_ok_and(|off| off.trim() == "0")
 }
 
 fn link(message: LinkMessage) -> Link {

@@ -7,9 +7,9 @@ mod macos;
 pub mod policy;
 
 #[cfg(target_os = "linux")]
-pub use linux::{Changes, Network};
+pub use linux::{Changes, Network, has_ipv6};
 #[cfg(target_os = "macos")]
-pub use macos::{Changes, Network};
+pub use macos::{Changes, Network, has_ipv6};
 
 use ipnet::IpNet;
 

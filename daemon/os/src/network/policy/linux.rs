@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use futures::TryStreamExt;
+use ipnet::IpNet;
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::route::{RouteAttribute, RouteMessage, RouteType};
 use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleFlags, RuleMessage, RulePortRange};
@@ -86,6 +87,20 @@ impl Network {
                 && route.header.kind == RouteType::Unicast
         };
         Ok(self.routes_of(family).await?.iter().any(leads_out))
+    }
+
+    /// Whether the main table leads a prefix to an interface.
+    pub(in crate::network) async fn is_routed(&self, interface: u32, prefix: IpNet) -> Result<bool, NetworkError> {
+        let leads_there = |route: &RouteMessage| {
+            let mut to = prefix.prefix_len() == 0;
+            let mut out = false;
+            for attribute in &route.attributes {
+                to |= *attribute == RouteAttribute::Destination(prefix.network().into());
+                out |= *attribute == RouteAttribute::Oif(interface);
+            }
+            table_of(route) == MAIN && route.header.destination_prefix_length == prefix.prefix_len() && to && out
+        };
+        Ok(self.routes_of(Family::of(prefix.addr())).await?.iter().any(leads_there))
     }
 
     async fn routes_of(&self, family: Family) -> Result<Vec<RouteMessage>, NetworkError> {

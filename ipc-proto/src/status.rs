@@ -19,11 +19,11 @@ pub struct Status {
     pub name: String,
     /// Our inner addresses.
     pub addresses: Addresses,
-    /// `starting`, `running` or `stopping`.
+    /// `running`: a daemon answers only while it runs.
     pub state: String,
     /// Since when, RFC 3339.
     pub since: String,
-    /// Where inner packets come from: `tun` or `none`.
+    /// Where inner packets come from: `tun`, `extension` or `none`.
     pub ingress: String,
     /// Outer addresses that we listen on.
     pub listen: Vec<String>,

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 
 use cryprq_tests::repository::{root, tracked};
+use node::drops::DropReason;
 
 /// Every Markdown file of the repository with its text.
 fn documents() -> Option<Vec<(String, String)>> {
@@ -142,6 +143,16 @@ fn every_fault_of_the_forerunner_has_its_test() {
     assert_eq!(names.len(), 14, "the faults of the table: {names:?}");
     let missing: Vec<_> = names.iter().filter(|name| !has_test(&tests, name)).collect();
     assert!(missing.is_empty(), "no test for {missing:?}");
+}
+
+#[test]
+fn the_administrators_table_has_every_reason_for_a_drop() {
+    let page = fs::read_to_string(root().join("docs/admin.md")).expect("it is there");
+    let table = page.split_once("| reason | why |").map_or("", |(_, table)| table);
+    let rows = table.lines().skip(2).map_while(|row| row.strip_prefix("| `")?.split_once("` | "));
+    let told: Vec<&str> = rows.map(|(name, _)| name).collect();
+    let counted: Vec<&str> = DropReason::ALL.iter().map(|reason| reason.name()).collect();
+    assert_eq!(told, counted);
 }
 
 #[test]

@@ -32,7 +32,7 @@ public struct DaemonStatus: Codable, Equatable, Sendable {
     public var peerID: String
     public var name: String
     public var addresses: Addresses
-    /// `starting`, `running` or `stopping`.
+    /// `running`: a daemon answers only while it runs.
     public var state: String
     public var ingress: String
     public var health: [HealthItem]

@@ -88,6 +88,17 @@ pub(super) fn send_run(
     Err(io::ErrorKind::InvalidInput.into())
 }
 
+/// Sends one datagram.
+pub(super) fn send_one(socket: BorrowedFd<'_>, to: &SockAddr, control: &Control, bytes: &[u8]) -> io::Result<()> {
+    let mut piece = piece(bytes);
+    let header = outgoing(to, control, &mut piece);
+    // SAFETY: the header points to `to`, `control` and `bytes`, which live through the call and are only read.
+    match unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const header, 0) } {
+        0.. => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// Sends datagrams of their own; how many the kernel took.
 pub(super) fn send_each<'b>(
     socket: BorrowedFd<'_>,
@@ -97,13 +108,11 @@ pub(super) fn send_each<'b>(
 ) -> io::Result<usize> {
     let mut sent = 0;
     for datagram in datagrams {
-        let mut piece = piece(datagram);
-        let header = outgoing(to, control, &mut piece);
-        // SAFETY: the header points to `to`, `control` and `datagram`, which live through the call and are only read.
-        if unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const header, 0) } < 0 {
-            return if sent > 0 { Ok(sent) } else { Err(io::Error::last_os_error()) };
+        match send_one(socket, to, control, datagram) {
+            Err(error) if sent == 0 => return Err(error),
+            Err(_) => break,
+            Ok(()) => sent += 1,
         }
-        sent += 1;
     }
     Ok(sent)
 }

@@ -94,7 +94,10 @@ impl UdpSocket {
 
     fn send_run(&self, to: &SockAddr, control: &Control, run: &[u8], stride: usize) -> io::Result<usize> {
         let datagrams = run.len().div_ceil(stride);
-        let in_one = datagrams > 1 && self.segmentation.load(Ordering::Relaxed);
+        if datagrams == 1 {
+            return platform::send_one(self.as_fd(), to, control, run).map(|()| 1);
+        }
+        let in_one = self.segmentation.load(Ordering::Relaxed);
         if in_one {
             match platform::send_run(self.as_fd(), to, control, run, stride) {
                 Ok(()) => return Ok(datagrams),

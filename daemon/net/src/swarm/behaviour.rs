@@ -38,6 +38,10 @@ const IDLE: Duration = Duration::from_secs(5);
 const CIRCUITS: usize = 16;
 const CIRCUITS_PER_PEER: usize = 2;
 const CIRCUIT: Duration = Duration::from_secs(12 * 3600);
+/// How long a place at a relay that we are is kept: for as long as its connection lasts, as no daemon runs for ten years.
+/// When a place's time is over while a new answer to its owner is on its way, which the owner can hold up, libp2p-relay 0.22
+/// forgets the peer and then panics (`behaviour.rs`, "valid connection").
+const PLACE: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 /// The share of the machine's memory past which no connection is taken.
 const MEMORY_SHARE: f64 = 0.9;
 
@@ -231,12 +235,15 @@ fn relayed() -> relay::Config {
         max_circuits_per_peer: CIRCUITS_PER_PEER - 1,
         max_circuit_duration: CIRCUIT,
         max_circuit_bytes: 0,
+        reservation_duration: PLACE,
         ..relay::Config::default()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Instant, SystemTime};
+
     use libp2p::swarm::THandler;
 
     use super::*;
@@ -253,5 +260,13 @@ mod tests {
         assert_eq!(config.max_circuit_duration, Duration::from_secs(12 * 60 * 60));
         assert_eq!(config.max_circuit_bytes, 0, "which is what libp2p takes for no limit");
         assert_eq!((config.max_circuits, config.max_circuits_per_peer), (16, 1), "and it lets in two of a peer's");
+    }
+
+    #[test]
+    fn a_place_is_not_over_before_its_connection_is() {
+        let lasts = relayed().reservation_duration;
+        assert!(lasts >= Duration::from_secs(10 * 365 * 24 * 3600), "{lasts:?}");
+        // What libp2p computes with it, and its clients with what they are told.
+        assert!(Instant::now().checked_add(lasts).is_some() && SystemTime::now().checked_add(lasts).is_some());
     }
 }

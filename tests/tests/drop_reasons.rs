@@ -82,6 +82,11 @@ const ELSEWHERE: &[(DropReason, &str, &str)] = &[
         "daemon/net/tests/quic/strangers.rs",
         "a_source_that_tries_too_often_is_not_heard_for_a_while",
     ),
+    (
+        DropReason::ConnectionsLimited,
+        "daemon/net/src/swarm/admission/gate/tests.rs",
+        "of_one_source_eight_connections_may_say_nothing_and_of_all_64",
+    ),
 ];
 
 fn clock() -> Time {

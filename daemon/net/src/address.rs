@@ -1,6 +1,6 @@
 //! Multiaddrs: what this host can dial, and the IP addresses in them.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use ipnet::IpNet;
 use libp2p::multiaddr::Protocol;
@@ -16,6 +16,14 @@ pub fn ip_of(address: &Multiaddr) -> Option<IpAddr> {
         } else {
             None
         }
+    })
+}
+
+/// Whose address the first one in a multiaddr is, as far as can be told: an IPv4 address, or an IPv6 network of 64 bits.
+pub fn subscriber_of(address: &Multiaddr) -> Option<IpAddr> {
+    Some(match ip_of(address)?.to_canonical() {
+        IpAddr::V4(ip) => ip.into(),
+        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() & !u128::from(u64::MAX)).into(),
     })
 }
 

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test ends at what it did not expect")]
 #![expect(clippy::wildcard_enum_match_arm, reason = "a test waits for one kind of event")]
 
+mod limits;
 mod pairing;
 mod relaying;
 
@@ -31,6 +32,7 @@ struct Host {
     key: PeerKey,
     quic: Multiaddr,
     tcp: Multiaddr,
+    drops: Arc<DropCounters>,
 }
 
 fn key(seed: u8) -> PeerKey {
@@ -38,11 +40,10 @@ fn key(seed: u8) -> PeerKey {
 }
 
 fn start(seed: u8, port: u16) -> (Net, mpsc::Receiver<NetEvent>) {
-    start_as(seed, port, Serve::Nobody)
+    start_as(seed, port, Serve::Nobody, Arc::default())
 }
 
-fn start_as(seed: u8, port: u16, serve: Serve) -> (Net, mpsc::Receiver<NetEvent>) {
-    let drops = Arc::new(DropCounters::default());
+fn start_as(seed: u8, port: u16, serve: Serve, drops: Arc<DropCounters>) -> (Net, mpsc::Receiver<NetEvent>) {
     let config = NetConfig {
         identity_seed: Zeroizing::new([seed; 32]),
         listen: vec!["127.0.0.1".parse().unwrap()],
@@ -69,14 +70,15 @@ impl Host {
     }
 
     async fn with(seed: u8, serve: Serve) -> Self {
-        let (net, mut events) = start_as(seed, 0, serve);
+        let drops = Arc::new(DropCounters::default());
+        let (net, mut events) = start_as(seed, 0, serve, Arc::clone(&drops));
         let (mut quic, mut tcp) = (None, None);
         while quic.is_none() || tcp.is_none() {
             if let NetEvent::Listening(address) = tokio::time::timeout(LIMIT, events.recv()).await.unwrap().unwrap() {
                 if address.to_string().contains("quic") { quic = Some(address) } else { tcp = Some(address) }
             }
         }
-        Self { net, events, key: key(seed), quic: quic.unwrap(), tcp: tcp.unwrap() }
+        Self { net, events, key: key(seed), quic: quic.unwrap(), tcp: tcp.unwrap(), drops }
     }
 
     /// The next event that `pick` takes; others are passed over.

@@ -84,6 +84,9 @@ drop_reasons! {
     QuicHandshake => "quic_handshake",
     /// More handshakes than a source is granted, or than may be open.
     QuicLimited => "quic_limited",
+    // Connections by TCP and relays.
+    /// More connections that have not shown whose they are than a source, or all together, may have.
+    ConnectionsLimited => "connections_limited",
     // After decryption.
     /// The AEAD tag is wrong.
     FrameForged => "frame_forged",

@@ -14,7 +14,7 @@ use libp2p::{Swarm, SwarmBuilder, Transport, autonat, dcutr, identify, mdns, noi
 use node::drops::DropCounters;
 use node::time::Time;
 
-use super::admission::{Circle, Gate, GateEvent, Members, MembersOnly};
+use super::admission::{Circle, Gate, GateEvent, MAX_PENDING, Members, MembersOnly};
 use super::lan::Lan;
 use super::observed::Observed;
 use super::outer::Outer;
@@ -24,6 +24,7 @@ use super::streams::{Arrived, Streams};
 use super::{Discovery, NetError, Serve};
 use crate::quic::{self, Ends};
 
+/// Dials at a time.
 const PENDING: u32 = 64;
 /// Both sides dial, directly and by relay, and each may dial once more before the older connection is gone.
 const PER_PEER: u32 = 8;
@@ -159,6 +160,8 @@ pub(super) struct Control {
 
 pub(super) fn swarm(quic: quic::Config, control: Control) -> Result<Swarm<Behaviour>, NetError> {
     let (identity, ends) = (quic.identity.clone(), quic.ends.clone());
+    // QUIC has places of its own, which whoever says nothing by TCP or a relay cannot use up.
+    let pending = u32::try_from(quic.limits.open + MAX_PENDING).unwrap_or(u32::MAX);
     let quic = quic::Transport::new(quic).map_err(|error| NetError::Transport("QUIC", error.to_string()))?;
     let failed = |what: &'static str| move |error: String| NetError::Transport(what, error);
     let (servers, options) = name_servers();
@@ -175,7 +178,7 @@ pub(super) fn swarm(quic: quic::Config, control: Control) -> Result<Swarm<Behavi
         .with_dns_config(servers, options)
         .with_relay_client(noise::Config::new, yamux::Config::default)
         .map_err(|error| failed("relay")(error.to_string()))?
-        .with_behaviour(|key, relay| behaviour(key, relay, control, ends))
+        .with_behaviour(|key, relay| behaviour(key, relay, control, ends, limits(pending)))
         .map_err(|error| failed("control")(error.to_string()))?
         .with_swarm_config(|config| config.with_idle_connection_timeout(IDLE).with_smart_dial())
         .with_connection_timeout(DIAL)
@@ -183,13 +186,23 @@ pub(super) fn swarm(quic: quic::Config, control: Control) -> Result<Swarm<Behavi
     Ok(swarm)
 }
 
-fn behaviour(key: &Keypair, relay_client: relay::client::Behaviour, control: Control, ends: Ends) -> Behaviour {
-    let Control { members, serve, discovery, inner, drops, clock } = control;
-    let limits = ConnectionLimits::default()
-        .with_max_pending_incoming(Some(PENDING))
+/// How many connections there may be; at most so many that came in and have not shown whose they are.
+fn limits(pending: u32) -> ConnectionLimits {
+    ConnectionLimits::default()
+        .with_max_pending_incoming(Some(pending))
         .with_max_pending_outgoing(Some(PENDING))
         .with_max_established_per_peer(Some(PER_PEER))
-        .with_max_established(Some(TOTAL));
+        .with_max_established(Some(TOTAL))
+}
+
+fn behaviour(
+    key: &Keypair,
+    relay_client: relay::client::Behaviour,
+    control: Control,
+    ends: Ends,
+    limits: ConnectionLimits,
+) -> Behaviour {
+    let Control { members, serve, discovery, inner, drops, clock } = control;
     // Candidates are told to peers by our own protocol, not to everybody who asks.
     // What a peer says of itself is not kept: only addresses that the daemon names are dialled.
     let identify = identify::Config::new("/cryprq/1".into(), key.public()).with_hide_listen_addrs(true);
@@ -211,7 +224,7 @@ fn behaviour(key: &Keypair, relay_client: relay::client::Behaviour, control: Con
             .ok(),
     };
     Behaviour {
-        gate: Gate::new(members.clone(), clock),
+        gate: Gate::new(members.clone(), Arc::clone(&drops), clock),
         limits: connection_limits::Behaviour::new(limits),
         memory: libp2p::memory_connection_limits::Behaviour::with_max_percentage(MEMORY_SHARE),
         identify: MembersOnly::new(identify::Behaviour::new(identify), members.clone(), all).that_tells(ends),

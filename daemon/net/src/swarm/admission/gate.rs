@@ -1,7 +1,8 @@
 //! Who may connect.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -12,11 +13,13 @@ use libp2p::swarm::{
     THandlerInEvent, THandlerOutEvent, ToSwarm,
 };
 use libp2p::{Multiaddr, PeerId, Stream};
+use node::drops::{DropCounters, DropReason};
 use node::time::Time;
 
 use super::handler::{Accepts, News, Open, PairHandler};
 use super::members::{Circle, Members};
-use crate::address::ip_of;
+use super::pending::{Entry, Pending};
+use crate::address::subscriber_of;
 
 /// Connections of strangers at a time.
 const MAX_GUESTS: usize = 8;
@@ -62,10 +65,13 @@ pub(crate) struct Gate {
     guests: Guests,
     /// Whom we join.
     inviter: Option<PeerId>,
+    /// Connections that have not shown whose they are.
+    pending: Pending,
     /// Connections of those who are no members.
     visits: BTreeMap<ConnectionId, Visit>,
     actions: VecDeque<ToSwarm<GateEvent, Open>>,
     waker: Option<Waker>,
+    drops: Arc<DropCounters>,
     clock: fn() -> Time,
 }
 
@@ -90,14 +96,17 @@ enum Asked {
 }
 
 impl Gate {
-    pub(crate) fn new(members: Members, clock: fn() -> Time) -> Self {
+    /// Counts whom it turns away unheard among `drops`.
+    pub(crate) fn new(members: Members, drops: Arc<DropCounters>, clock: fn() -> Time) -> Self {
         Self {
             members,
             guests: Guests::Refuse,
             inviter: None,
+            pending: Pending::default(),
             visits: BTreeMap::new(),
             actions: VecDeque::new(),
             waker: None,
+            drops,
             clock,
         }
     }
@@ -175,7 +184,8 @@ impl Gate {
         if self.guests == Guests::Refuse {
             return Err(Refused("not a peer"));
         }
-        let source = source(remote);
+        // What has no address of its own (a relay's) counts as one source.
+        let source = subscriber_of(remote);
         let guests = || {
             self.visits.iter().filter_map(|(id, visit)| match visit.kind {
                 Visitor::Guest { source, due, asked } => Some((*id, source, due, asked)),
@@ -229,17 +239,24 @@ impl Gate {
     }
 }
 
-/// Where a connection comes from. What has no address of its own (a relay's) counts as one source.
-fn source(remote: &Multiaddr) -> Option<IpAddr> {
-    Some(match ip_of(remote)?.to_canonical() {
-        IpAddr::V4(ip) => ip.into(),
-        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() & !u128::from(u64::MAX)).into(),
-    })
-}
-
 impl NetworkBehaviour for Gate {
     type ConnectionHandler = PairHandler;
     type ToSwarm = GateEvent;
+
+    fn handle_pending_inbound_connection(
+        &mut self,
+        connection: ConnectionId,
+        local: &Multiaddr,
+        remote: &Multiaddr,
+    ) -> Result<(), ConnectionDenied> {
+        match self.pending.enter(connection, local, remote) {
+            Entry::Granted => Ok(()),
+            Entry::Refused => {
+                self.drops.count(DropReason::ConnectionsLimited);
+                Err(ConnectionDenied::new(Refused("too many connections that have not shown whose they are")))
+            }
+        }
+    }
 
     fn handle_established_inbound_connection(
         &mut self,
@@ -248,6 +265,7 @@ impl NetworkBehaviour for Gate {
         _: &Multiaddr,
         remote: &Multiaddr,
     ) -> Result<THandler<Self>, ConnectionDenied> {
+        self.pending.leave(connection);
         self.receive(connection, peer, remote).map(PairHandler::new).map_err(ConnectionDenied::new)
     }
 
@@ -289,11 +307,12 @@ impl NetworkBehaviour for Gate {
     fn on_swarm_event(&mut self, event: FromSwarm) {
         let gone = match event {
             FromSwarm::ConnectionClosed(closed) => closed.connection_id,
-            // Another behaviour refused what we let in.
+            // Another behaviour refused what we let in, or nobody was there.
             FromSwarm::ListenFailure(failed) => failed.connection_id,
             FromSwarm::DialFailure(failed) => failed.connection_id,
             _ => return,
         };
+        self.pending.leave(gone);
         self.visits.remove(&gone);
     }
 

@@ -17,19 +17,44 @@ fn at(seconds: u64) {
 
 struct Test {
     gate: Gate,
+    drops: Arc<DropCounters>,
     last: usize,
 }
 
 impl Test {
     fn new(guests: Guests) -> Self {
-        let mut gate = Gate::new(Members::default(), clock);
+        let drops = Arc::new(DropCounters::default());
+        let mut gate = Gate::new(Members::default(), Arc::clone(&drops), clock);
         gate.set_guests(guests);
-        Self { gate, last: 0 }
+        Self { gate, drops, last: 0 }
     }
 
     fn id(&mut self) -> ConnectionId {
         self.last += 1;
         ConnectionId::new_unchecked(self.last)
+    }
+
+    /// A connection begins to come in, which says nothing yet; `None` if it is refused.
+    fn begin(&mut self, local: &str, from: &str) -> Option<ConnectionId> {
+        let (id, local, from) = (self.id(), local.parse().unwrap(), from.parse().unwrap());
+        self.gate.handle_pending_inbound_connection(id, &local, &from).ok().map(|()| id)
+    }
+
+    /// How many of these may begin to come in.
+    fn begun<'a>(&mut self, local: &str, from: impl IntoIterator<Item = &'a String>) -> usize {
+        from.into_iter().filter(|from| self.begin(local, from).is_some()).count()
+    }
+
+    /// A connection ends before anything came of it.
+    fn fail(&mut self, connection_id: ConnectionId) {
+        let (nothing, error) = (Multiaddr::empty(), libp2p::swarm::ListenError::Aborted);
+        self.gate.on_swarm_event(FromSwarm::ListenFailure(libp2p::swarm::behaviour::ListenFailure {
+            local_addr: &nothing,
+            send_back_addr: &nothing,
+            error: &error,
+            connection_id,
+            peer_id: None,
+        }));
     }
 
     /// A connection comes in; `None` if it is refused.
@@ -169,14 +194,44 @@ fn the_inviter_that_we_join_may_be_dialled_and_nobody_else() {
 fn a_place_is_free_again_when_its_connection_is_gone_or_was_refused_by_others() {
     let mut test = Test::new(Guests::Admit);
     let guest = test.guest(1).unwrap();
-    let nothing = Multiaddr::empty();
-    let error = libp2p::swarm::ListenError::Aborted;
-    test.gate.on_swarm_event(FromSwarm::ListenFailure(libp2p::swarm::behaviour::ListenFailure {
-        local_addr: &nothing,
-        send_back_addr: &nothing,
-        error: &error,
-        connection_id: guest,
-        peer_id: None,
-    }));
+    test.fail(guest);
     assert_eq!(test.remembered(), 0);
+}
+
+const OWN: &str = "/ip4/198.51.100.1/tcp/1";
+const CIRCUIT: &str =
+    "/ip4/203.0.113.9/udp/1/quic-v1/p2p/12D3KooWD3eckifWpRn9wQpMG9R9hX3sD158z7EqHWmweQAJU5SA/p2p-circuit";
+
+#[test]
+fn of_one_source_eight_connections_may_say_nothing_and_of_all_64() {
+    let mut test = Test::new(Guests::Refuse);
+    let house: Vec<_> = (1..20).map(|port| format!("/ip4/192.0.2.1/tcp/{port}")).collect();
+    let network: Vec<_> = (1..20).map(|host| format!("/ip6/2001:db8::{host}/tcp/1")).collect();
+    let others: Vec<_> = (1..200).map(|host| format!("/ip4/203.0.113.{host}/tcp/1")).collect();
+    assert_eq!([test.begun(OWN, &house), test.begun(OWN, &network)], [8, 8]);
+    // Whoever a relay says they are.
+    let strangers: Vec<_> = (1..20).map(|_| format!("/p2p/{}", PeerId::random())).collect();
+    assert_eq!(test.begun(CIRCUIT, &strangers), 8);
+    assert_eq!(test.begun(OWN, &others), 40);
+    assert_eq!(test.drops.get(DropReason::ConnectionsLimited), 11 + 11 + 11 + 159);
+    let quic: Vec<_> = (1..200).map(|port| format!("/ip4/192.0.2.1/udp/{port}/quic-v1")).collect();
+    assert_eq!(test.begun("/ip4/198.51.100.1/udp/1/quic-v1", &quic), 199, "they were counted before");
+}
+
+#[test]
+fn a_connection_that_shows_whose_it_is_or_ends_makes_room_for_another() {
+    let mut test = Test::new(Guests::Refuse);
+    let member = PeerId::random();
+    test.gate.admit(member);
+    let from = "/ip4/192.0.2.1/tcp/1";
+    let begun: Vec<_> = (0..8).map(|_| test.begin(OWN, from).unwrap()).collect();
+    assert_eq!(test.begin(OWN, from), None);
+    test.fail(begun[0]);
+    assert!(test.begin(OWN, from).is_some() && test.begin(OWN, from).is_none());
+    let from: Multiaddr = from.parse().unwrap();
+    for (connection, peer) in [(begun[1], member), (begun[2], PeerId::random())] {
+        // Also of a stranger, who is told that it may not.
+        let _ = test.gate.handle_established_inbound_connection(connection, peer, &Multiaddr::empty(), &from);
+        assert!(test.begin(OWN, "/ip4/192.0.2.1/tcp/1").is_some());
+    }
 }

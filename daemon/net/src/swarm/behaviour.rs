@@ -43,6 +43,12 @@ const CIRCUIT: Duration = Duration::from_secs(12 * 3600);
 /// When a place's time is over while a new answer to its owner is on its way, which the owner can hold up, libp2p-relay 0.22
 /// forgets the peer and then panics (`behaviour.rs`, "valid connection").
 const PLACE: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+/// Streams of a connection by TCP, of both ends together. Each may bring 256 KiB that nobody has read, and past them yamux
+/// ends the connection, so there is room for all that may be asked for at once: on the connection of a relay the other end
+/// of all that we dial and of all circuits that lead to us, and as many others as a peer may open by QUIC.
+const STREAMS: usize = PENDING as usize + CIRCUITS + 16;
+/// Of one by a circuit, which carries only those others: as many of each end.
+const STREAMS_OF_CIRCUIT: usize = 32;
 /// The share of the machine's memory past which no connection is taken.
 const MEMORY_SHARE: f64 = 0.9;
 
@@ -167,7 +173,7 @@ pub(super) fn swarm(quic: quic::Config, control: Control) -> Result<Swarm<Behavi
     let (servers, options) = name_servers();
     let noise = noise::Config::new(&identity).map_err(|error| failed("TCP")(error.to_string()))?;
     let tcp = tcp::tokio::Transport::new(tcp::Config::default().nodelay(true));
-    let tcp = tcp.upgrade(Version::V1Lazy).authenticate(noise).multiplex(yamux::Config::default());
+    let tcp = tcp.upgrade(Version::V1Lazy).authenticate(noise).multiplex(yamux(STREAMS));
     let inner = &control.inner;
     let swarm = SwarmBuilder::with_existing_identity(identity)
         .with_tokio()
@@ -176,7 +182,7 @@ pub(super) fn swarm(quic: quic::Config, control: Control) -> Result<Swarm<Behavi
         .with_other_transport(|_| Outer::new(quic, inner.clone()).map(|made, at| Connection::new(made, &at)))
         .map_err(|never| match never {})?
         .with_dns_config(servers, options)
-        .with_relay_client(noise::Config::new, yamux::Config::default)
+        .with_relay_client(noise::Config::new, || yamux(STREAMS_OF_CIRCUIT))
         .map_err(|error| failed("relay")(error.to_string()))?
         .with_behaviour(|key, relay| behaviour(key, relay, control, ends, limits(pending)))
         .map_err(|error| failed("control")(error.to_string()))?
@@ -184,6 +190,13 @@ pub(super) fn swarm(quic: quic::Config, control: Control) -> Result<Swarm<Behavi
         .with_connection_timeout(DIAL)
         .build();
     Ok(swarm)
+}
+
+/// What carries streams where QUIC does not.
+fn yamux(streams: usize) -> yamux::Config {
+    let mut config = yamux::Config::default();
+    config.set_max_num_streams(streams);
+    config
 }
 
 /// How many connections there may be; at most so many that came in and have not shown whose they are.

@@ -1,5 +1,7 @@
 //! What those who connect by TCP may use up.
 
+mod streams;
+
 use net::address::socket_of;
 use node::drops::DropReason;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

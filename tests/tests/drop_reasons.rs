@@ -44,6 +44,11 @@ const ELSEWHERE: &[(DropReason, &str, &str)] = &[
         "daemon/net/src/swarm/observed/tests.rs",
         "whoever_sees_us_at_ever_more_addresses_is_believed_for_a_few_of_them",
     ),
+    (
+        DropReason::PunchesMany,
+        "daemon/net/tests/punching/mod.rs",
+        "a_peer_that_asks_for_holes_on_this_host_gets_no_connection_there_and_soon_no_more_tries",
+    ),
     (DropReason::NamesMalformed, NAMES, "more_than_can_wait_is_dropped_and_so_is_what_is_no_question"),
     (DropReason::NamesStranger, NAMES, "who_is_not_forwarded_is_not_answered"),
     (DropReason::NamesBusy, NAMES, "more_than_can_wait_is_dropped_and_so_is_what_is_no_question"),

@@ -6,13 +6,14 @@ use ipnet::IpNet;
 use libp2p::multiaddr::Protocol;
 use libp2p::{Multiaddr, PeerId};
 
-/// The first IP address in a multiaddr; a DNS name has none.
+/// The first IP address in a multiaddr; a DNS name has none. An IPv4 address in the clothes of IPv6 (`::ffff:a.b.c.d`) is
+/// what it leads to.
 pub fn ip_of(address: &Multiaddr) -> Option<IpAddr> {
     address.iter().find_map(|part| {
         if let Protocol::Ip4(ip) = part {
             Some(ip.into())
         } else if let Protocol::Ip6(ip) = part {
-            Some(ip.into())
+            Some(ip.to_canonical())
         } else {
             None
         }
@@ -46,6 +47,15 @@ pub fn is_direct(address: &Multiaddr) -> bool {
         (Some(Protocol::Udp(_)), Some(Protocol::QuicV1), None) | (Some(Protocol::Tcp(_)), None, None)
     );
     host && way
+}
+
+/// A multiaddr without the PeerId at its end.
+pub fn without_peer(address: &Multiaddr) -> Multiaddr {
+    let mut address = address.clone();
+    if let Some(Protocol::P2p(_)) = address.iter().last() {
+        address.pop();
+    }
+    address
 }
 
 /// The relay that a multiaddr goes by.
@@ -84,6 +94,7 @@ pub fn is_reachable(ip: IpAddr) -> bool {
 
 /// Whether another host could reach an address outside the tunnel, where `inner` addresses lie.
 pub fn is_outside(ip: IpAddr, inner: &[IpNet]) -> bool {
+    let ip = ip.to_canonical();
     is_reachable(ip) && !inner.iter().any(|net| net.contains(&ip))
 }
 
@@ -153,6 +164,7 @@ mod tests {
     #[test]
     fn the_ip_address_is_found_where_there_is_one() {
         assert_eq!(ip_of(&address("/ip6/2001:db8::1/tcp/1")), "2001:db8::1".parse().ok());
+        assert_eq!(ip_of(&address("/ip6/::ffff:127.0.0.1/tcp/1")), "127.0.0.1".parse().ok());
         assert_eq!(ip_of(&address("/dns4/gw.example.org/tcp/443")), None);
         assert!(is_quic(&address("/ip4/192.0.2.1/udp/1/quic-v1")) && !is_quic(&address("/ip4/192.0.2.1/tcp/1")));
     }

@@ -5,6 +5,7 @@
 
 mod limits;
 mod pairing;
+mod punching;
 mod relaying;
 
 use std::sync::Arc;

@@ -127,6 +127,9 @@ drop_reasons! {
     // What peers and relays say of this host.
     /// Somebody sees this host at ever more addresses: the newest are not believed.
     SightingsMany => "sightings_many",
+    // What peers have this host dial.
+    /// A peer asks for more holes than it is granted, or at more addresses than are tried at a time.
+    PunchesMany => "punches_many",
     // Questions for names, of peers that we forward for.
     /// No message with one question.
     NamesMalformed => "names_malformed",

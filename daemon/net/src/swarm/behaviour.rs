@@ -4,13 +4,14 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::Either;
 use ipnet::IpNet;
 use libp2p::connection_limits::{self, ConnectionLimits};
 use libp2p::core::upgrade::Version;
 use libp2p::identity::Keypair;
 use libp2p::swarm::NetworkBehaviour;
 use libp2p::swarm::behaviour::toggle::Toggle;
-use libp2p::{Swarm, SwarmBuilder, Transport, autonat, dcutr, identify, mdns, noise, ping, relay, tcp, yamux};
+use libp2p::{Swarm, SwarmBuilder, Transport, autonat, dcutr, dns, identify, mdns, noise, ping, relay, tcp, yamux};
 use node::drops::DropCounters;
 use node::time::Time;
 
@@ -19,6 +20,7 @@ use super::lan::Lan;
 use super::observed::Observed;
 use super::outer::Outer;
 use super::places::Connection;
+use super::punching::{Aimed, Punching, Targets};
 use super::resolver::name_servers;
 use super::streams::{Arrived, Streams};
 use super::{Discovery, NetError, Serve};
@@ -63,7 +65,7 @@ pub(super) struct Behaviour {
     pub(super) streams: MembersOnly<Streams>,
     relay_client: MembersOnly<relay::client::Behaviour>,
     relay_server: Toggle<MembersOnly<relay::Behaviour>>,
-    dcutr: MembersOnly<dcutr::Behaviour>,
+    dcutr: MembersOnly<Punching>,
     pub(super) observed: Observed,
     lan: Toggle<Lan>,
     autonat_client: MembersOnly<autonat::v2::client::Behaviour>,
@@ -175,16 +177,21 @@ pub(super) fn swarm(quic: quic::Config, control: Control) -> Result<Swarm<Behavi
     let tcp = tcp::tokio::Transport::new(tcp::Config::default().nodelay(true));
     let tcp = tcp.upgrade(Version::V1Lazy).authenticate(noise).multiplex(yamux(STREAMS));
     let inner = &control.inner;
+    let tcp = Outer::new(tcp, inner.clone()).map(|made, at| Connection::new(made, &at));
+    let quic = Outer::new(quic, inner.clone()).map(|made, at| Connection::new(made, &at));
+    let either = tcp.or_transport(quic).map(|made, _| match made {
+        Either::Left((peer, muxer)) => (peer, Either::Left(muxer)),
+        Either::Right((peer, muxer)) => (peer, Either::Right(muxer)),
+    });
+    let named = dns::tokio::Transport::custom(either, servers, options);
+    let targets = Targets::default();
     let swarm = SwarmBuilder::with_existing_identity(identity)
         .with_tokio()
-        .with_other_transport(|_| Outer::new(tcp, inner.clone()).map(|made, at| Connection::new(made, &at)))
+        .with_other_transport(|_| Aimed::new(named, targets.clone()))
         .map_err(|never| match never {})?
-        .with_other_transport(|_| Outer::new(quic, inner.clone()).map(|made, at| Connection::new(made, &at)))
-        .map_err(|never| match never {})?
-        .with_dns_config(servers, options)
         .with_relay_client(noise::Config::new, || yamux(STREAMS_OF_CIRCUIT))
         .map_err(|error| failed("relay")(error.to_string()))?
-        .with_behaviour(|key, relay| behaviour(key, relay, control, ends, limits(pending)))
+        .with_behaviour(|key, relay| behaviour(key, relay, control, ends, limits(pending), targets))
         .map_err(|error| failed("control")(error.to_string()))?
         .with_swarm_config(|config| config.with_idle_connection_timeout(IDLE).with_smart_dial())
         .with_connection_timeout(DIAL)
@@ -214,6 +221,7 @@ fn behaviour(
     control: Control,
     ends: Ends,
     limits: ConnectionLimits,
+    targets: Targets,
 ) -> Behaviour {
     let Control { members, serve, discovery, inner, drops, clock } = control;
     // Candidates are told to peers by our own protocol, not to everybody who asks.
@@ -236,6 +244,7 @@ fn behaviour(
             .inspect_err(|error| tracing::warn!(%error, "peers on the same network cannot be looked for"))
             .ok(),
     };
+    let punching = Punching::new(key.public().to_peer_id(), targets, inner.clone(), Arc::clone(&drops), clock);
     Behaviour {
         gate: Gate::new(members.clone(), Arc::clone(&drops), clock),
         limits: connection_limits::Behaviour::new(limits),
@@ -245,7 +254,7 @@ fn behaviour(
         streams: MembersOnly::new(Streams::new(), members.clone(), Circle::Peers),
         relay_client: MembersOnly::new(relay_client, members.clone(), all),
         relay_server: relay_server.into(),
-        dcutr: MembersOnly::new(dcutr::Behaviour::new(key.public().to_peer_id()), members.clone(), Circle::Peers),
+        dcutr: MembersOnly::new(punching, members.clone(), Circle::Peers),
         observed: Observed::new(inner, drops, clock),
         lan: lan.into(),
         autonat_client: MembersOnly::new(Default::default(), members.clone(), all).that_is_checked(),

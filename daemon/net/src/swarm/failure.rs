@@ -1,10 +1,10 @@
 //! Why a peer was not reached, in words for a person.
 
-use libp2p::multiaddr::Protocol;
+use libp2p::TransportError;
 use libp2p::swarm::DialError;
-use libp2p::{Multiaddr, TransportError};
 
 use super::task::told;
+use crate::address::without_peer;
 
 /// Why a peer was not reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,11 +34,12 @@ impl DialFailure {
     pub(super) fn of(error: &DialError) -> Self {
         match error {
             DialError::WrongPeerId { address, .. } => {
-                let text = format!("{}: another host answers there", place(address));
+                let text = format!("{}: another host answers there", without_peer(address));
                 Self { fault: DialFault::AnotherHost, text }
             }
             DialError::Transport(tried) => {
-                let reasons: Vec<_> = tried.iter().map(|(address, error)| (place(address), reason(error))).collect();
+                let reasons: Vec<_> =
+                    tried.iter().map(|(address, error)| (without_peer(address), reason(error))).collect();
                 let other = reasons.iter().any(|(_, reason)| reason.contains(ANOTHER_HOST));
                 let texts: Vec<_> = reasons.iter().map(|(place, reason)| format!("{place}: {reason}")).collect();
                 let fault = if other { DialFault::AnotherHost } else { DialFault::Unreachable };
@@ -51,15 +52,6 @@ impl DialFailure {
 
 /// How [`crate::quic::Error::WrongPeer`] begins; by the time it is here it is a text.
 const ANOTHER_HOST: &str = "another host answers there";
-
-/// An address without the PeerId at its end, which is the peer's own.
-fn place(address: &Multiaddr) -> Multiaddr {
-    let mut address = address.clone();
-    if let Some(Protocol::P2p(_)) = address.iter().last() {
-        address.pop();
-    }
-    address
-}
 
 fn reason(error: &TransportError<std::io::Error>) -> String {
     match error {

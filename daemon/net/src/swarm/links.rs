@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use libp2p::core::ConnectedPoint;
 use libp2p::core::transport::PortUse;
-use libp2p::multiaddr::Protocol;
 use libp2p::swarm::ConnectionId as SwarmConnection;
 use libp2p::swarm::dial_opts::PeerCondition;
 use libp2p::{Multiaddr, PeerId, Stream, autonat, identify, mdns, ping};
@@ -21,6 +20,7 @@ use super::outer::may_be_told;
 use super::relays::Relays;
 use super::streams::Arrived;
 use super::task::{Task, random};
+use crate::address::without_peer;
 use crate::quic::End;
 use crate::stream::read_frames;
 
@@ -54,10 +54,8 @@ impl Task {
     pub(super) fn found(&mut self, event: mdns::Event) {
         let mdns::Event::Discovered(found) = event else { return };
         let mut wanted: BTreeMap<PeerId, Vec<Multiaddr>> = BTreeMap::new();
-        for (peer, mut address) in found {
-            if let Some(Protocol::P2p(_)) = address.iter().last() {
-                address.pop();
-            }
+        for (peer, address) in found {
+            let address = without_peer(&address);
             let direct = self.connections.has(&peer, Way::Quic);
             if self.dialer.wants(&peer) && !direct && may_be_told(&address, &self.inner) {
                 wanted.entry(peer).or_default().push(address);

@@ -20,6 +20,7 @@ mod observed;
 mod outer;
 mod pairing;
 mod places;
+mod punching;
 mod relaying;
 mod relays;
 mod resolver;

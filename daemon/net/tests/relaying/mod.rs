@@ -78,7 +78,8 @@ impl Member {
     }
 }
 
-async fn message(stream: &mut Stream) -> Vec<u8> {
+/// The next message, behind its length.
+pub(super) async fn message(stream: &mut Stream) -> Vec<u8> {
     let read = async {
         let mut length = Vec::new();
         while length.last().is_none_or(|byte| byte & 0x80 != 0) {
@@ -103,7 +104,7 @@ fn status(answer: &[u8]) -> u64 {
     prost::Message::decode(answer).map(|answer: Answer| answer.status.unwrap_or_default()).unwrap()
 }
 
-async fn relay(seed: u8) -> Host {
+pub(super) async fn relay(seed: u8) -> Host {
     Host::with(seed, Serve::Peers).await
 }
 

@@ -49,6 +49,11 @@ const ELSEWHERE: &[(DropReason, &str, &str)] = &[
         "daemon/net/tests/punching/mod.rs",
         "a_peer_that_asks_for_holes_on_this_host_gets_no_connection_there_and_soon_no_more_tries",
     ),
+    (
+        DropReason::AnnouncedMany,
+        "tests/tests/e2e/lan.rs",
+        "a_stranger_that_announces_peers_without_end_costs_no_memory_and_peers_are_found_after_it",
+    ),
     (DropReason::NamesMalformed, NAMES, "more_than_can_wait_is_dropped_and_so_is_what_is_no_question"),
     (DropReason::NamesStranger, NAMES, "who_is_not_forwarded_is_not_answered"),
     (DropReason::NamesBusy, NAMES, "more_than_can_wait_is_dropped_and_so_is_what_is_no_question"),

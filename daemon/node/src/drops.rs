@@ -130,6 +130,8 @@ drop_reasons! {
     // What peers have this host dial.
     /// A peer asks for more holes than it is granted, or at more addresses than are tried at a time.
     PunchesMany => "punches_many",
+    /// More is said on a network that is searched for peers than is heard: for the rest of a second nobody is.
+    AnnouncedMany => "announced_many",
     // Questions for names, of peers that we forward for.
     /// No message with one question.
     NamesMalformed => "names_malformed",

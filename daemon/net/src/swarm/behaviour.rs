@@ -11,12 +11,12 @@ use libp2p::core::upgrade::Version;
 use libp2p::identity::Keypair;
 use libp2p::swarm::NetworkBehaviour;
 use libp2p::swarm::behaviour::toggle::Toggle;
-use libp2p::{Swarm, SwarmBuilder, Transport, autonat, dcutr, dns, identify, mdns, noise, ping, relay, tcp, yamux};
+use libp2p::{Swarm, SwarmBuilder, Transport, autonat, dcutr, dns, identify, noise, ping, relay, tcp, yamux};
 use node::drops::DropCounters;
 use node::time::Time;
 
 use super::admission::{Circle, Gate, GateEvent, MAX_PENDING, Members, MembersOnly};
-use super::lan::Lan;
+use super::lan::{Found, Lan};
 use super::observed::Observed;
 use super::outer::Outer;
 use super::places::Connection;
@@ -82,7 +82,7 @@ pub(super) enum Event {
     Identified(Box<identify::Event>),
     Punched(dcutr::Event),
     Checked(autonat::v2::client::Event),
-    Found(mdns::Event),
+    Found(Found),
     Other,
 }
 
@@ -110,9 +110,9 @@ impl From<relay::client::Event> for Event {
     }
 }
 
-impl From<mdns::Event> for Event {
-    fn from(event: mdns::Event) -> Self {
-        Self::Found(event)
+impl From<Found> for Event {
+    fn from(found: Found) -> Self {
+        Self::Found(found)
     }
 }
 
@@ -240,7 +240,7 @@ fn behaviour(
     let lan = match discovery {
         Discovery::Off => None,
         // The rest works without it.
-        Discovery::Mdns => Lan::new(key.public().to_peer_id(), inner.clone())
+        Discovery::Mdns => Lan::new(key.public().to_peer_id(), inner.clone(), Arc::clone(&drops), clock)
             .inspect_err(|error| tracing::warn!(%error, "peers on the same network cannot be looked for"))
             .ok(),
     };

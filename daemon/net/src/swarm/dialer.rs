@@ -15,6 +15,8 @@ const FIRST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(60);
 /// A connection that held this long forgives earlier failures.
 const STABLE: Duration = Duration::from_secs(60);
+/// Where somebody on the network says that a peer is, it is dialled once in this time.
+const FOLLOWED: Duration = Duration::from_secs(5);
 /// One that ended sooner was a refusal: the peer does not want us, or not yet.
 const BRIEF: Duration = Duration::from_secs(5);
 
@@ -30,6 +32,8 @@ struct Wanted {
     connected_at: Option<Time>,
     /// While no connection is good: dials for a better one, and when the next is due.
     better: Option<(u32, Time)>,
+    /// When it was last dialled where somebody on the network said that it is.
+    followed: Option<Time>,
 }
 
 impl Dialer {
@@ -37,7 +41,7 @@ impl Dialer {
     pub(super) fn want(&mut self, peer: PeerId, addresses: Vec<Multiaddr>, now: Time) {
         let connected_at = self.wanted.get(&peer).and_then(|wanted| wanted.connected_at);
         let due = (connected_at.is_none() && !addresses.is_empty()).then_some(now);
-        self.wanted.insert(peer, Wanted { addresses, failures: 0, due, connected_at, better: None });
+        self.wanted.insert(peer, Wanted { addresses, failures: 0, due, connected_at, better: None, followed: None });
     }
 
     pub(super) fn forget(&mut self, peer: &PeerId) {
@@ -100,9 +104,15 @@ impl Dialer {
         }
     }
 
-    /// Whether a peer is wanted, at whatever address.
-    pub(super) fn wants(&self, peer: &PeerId) -> bool {
-        self.wanted.contains_key(peer)
+    /// Whether to dial a peer now where somebody on the network says that it is: if it is wanted, and not each time that it
+    /// is said.
+    pub(super) fn may_follow(&mut self, peer: &PeerId, now: Time) -> bool {
+        let Some(wanted) = self.wanted.get_mut(peer) else { return false };
+        let may = wanted.followed.is_none_or(|last| now.saturating_since(last) >= FOLLOWED);
+        if may {
+            wanted.followed = Some(now);
+        }
+        may
     }
 
     /// The addresses of a wanted peer.
@@ -199,6 +209,14 @@ mod tests {
             now = next;
         }
         assert_eq!(pauses, [2, 4, 8, 16, 32, 60, 60, 60, 60, 60]);
+    }
+
+    #[test]
+    fn what_somebody_on_the_network_says_of_a_wanted_peer_is_followed_now_and_then() {
+        let (mut dialer, peer) = dialer();
+        assert!(!dialer.may_follow(&PeerId::random(), at(0)), "nobody else is looked for");
+        let followed: Vec<_> = (0..12).filter(|seconds| dialer.may_follow(&peer, at(*seconds))).collect();
+        assert_eq!(followed, [0, 5, 10]);
     }
 
     #[test]

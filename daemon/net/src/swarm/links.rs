@@ -1,12 +1,10 @@
 //! What the swarm's task does with connections as they come and go.
 
-use std::collections::BTreeMap;
-
 use libp2p::core::ConnectedPoint;
 use libp2p::core::transport::PortUse;
 use libp2p::swarm::ConnectionId as SwarmConnection;
 use libp2p::swarm::dial_opts::PeerCondition;
-use libp2p::{Multiaddr, PeerId, Stream, autonat, identify, mdns, ping};
+use libp2p::{Multiaddr, PeerId, Stream, autonat, identify, ping};
 use node::path::Endpoint;
 use node::tunnel::{ConnectionId, Dialled};
 use tokio::sync::oneshot;
@@ -16,11 +14,11 @@ use super::candidates::{self, PATH};
 use super::connections::Way;
 use super::dialer::Dialer;
 use super::handshakes::TUNNEL;
+use super::lan::Found;
 use super::outer::may_be_told;
 use super::relays::Relays;
 use super::streams::Arrived;
 use super::task::{Task, random};
-use crate::address::without_peer;
 use crate::quic::End;
 use crate::stream::read_frames;
 
@@ -51,20 +49,14 @@ impl Task {
     }
 
     /// Somebody on the same network says who is where: wanted peers are dialled there, nobody else is.
-    pub(super) fn found(&mut self, event: mdns::Event) {
-        let mdns::Event::Discovered(found) = event else { return };
-        let mut wanted: BTreeMap<PeerId, Vec<Multiaddr>> = BTreeMap::new();
-        for (peer, address) in found {
-            let address = without_peer(&address);
-            let direct = self.connections.has(&peer, Way::Quic);
-            if self.dialer.wants(&peer) && !direct && may_be_told(&address, &self.inner) {
-                wanted.entry(peer).or_default().push(address);
-            }
+    pub(super) fn found(&mut self, Found { peer, mut addresses }: Found) {
+        addresses.retain(|address| may_be_told(address, &self.inner));
+        let direct = self.connections.has(&peer, Way::Quic);
+        if direct || addresses.is_empty() || !self.dialer.may_follow(&peer, (self.clock)()) {
+            return;
         }
-        for (peer, addresses) in wanted {
-            tracing::debug!(%peer, "a peer is on the same network");
-            self.dial(peer, addresses, PeerCondition::NotDialing);
-        }
+        tracing::debug!(%peer, "a peer is on the same network");
+        self.dial(peer, addresses, PeerCondition::NotDialing);
     }
 
     pub(super) fn checked(&mut self, event: &autonat::v2::client::Event) {

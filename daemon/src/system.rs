@@ -106,6 +106,29 @@ impl System {
         result
     }
 
+    /// Does again what was made and another program has undone since then; whether there was anything to do.
+    ///
+    /// # Errors
+    /// The system's refusal; the change stays in the journal.
+    pub async fn keep(&self, deed: &Deed) -> anyhow::Result<bool> {
+        match deed {
+            Deed::Resolvers(path, servers) => Ok(resolv_conf::keep(path, servers)?),
+            Deed::Plain(Change::Rule(rule)) => Ok(self.network()?.add_rule(rule).await?),
+            Deed::Plain(Change::Default(route)) => Ok(self.network()?.add_default(route).await?),
+            // What an administrator sets is left to him, and whoever restarts resolved does not make it forget.
+            Deed::Plain(
+                Change::Sysctl(_)
+                | Change::Link { .. }
+                | Change::Socket { .. }
+                | Change::Firewall
+                | Change::Resolvers { .. }
+                | Change::LinkResolvers { .. },
+            )
+            | Deed::Firewall(_)
+            | Deed::LinkResolvers { .. } => Ok(false),
+        }
+    }
+
     /// Undoes a change and strikes it out.
     ///
     /// # Errors
@@ -147,8 +170,8 @@ impl System {
             Deed::Firewall(gateway) => Ok(gateway.load().await?),
             Deed::Resolvers(path, servers) => Ok(resolv_conf::replace(path, servers)?),
             Deed::LinkResolvers { index, servers, .. } => Ok(resolved::ask_at(*index, servers).await?),
-            Deed::Plain(Change::Rule(rule)) => Ok(self.network()?.add_rule(rule).await?),
-            Deed::Plain(Change::Default(route)) => Ok(self.network()?.add_default(route).await?),
+            Deed::Plain(Change::Rule(rule)) => Ok(self.network()?.add_rule(rule).await.map(drop)?),
+            Deed::Plain(Change::Default(route)) => Ok(self.network()?.add_default(route).await.map(drop)?),
             Deed::Plain(Change::Sysctl(sysctl)) => Ok(sysctl.set()?),
             // Made by those who note them, or by another deed.
             Deed::Plain(

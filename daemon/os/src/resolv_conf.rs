@@ -43,18 +43,35 @@ pub fn replace(path: &Path, servers: &[IpAddr]) -> io::Result<()> {
     };
     let text = text(path, servers);
     create(&kept, &text).map_err(|error| refused("keep what is in", &error))?;
-    let exchanged = match fs::symlink_metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => fs::rename(&kept, path),
-        Ok(_) | Err(_) => exchange(&kept, path).or_else(|error| match error.raw_os_error() {
+    let exchanged = if is_gone(path) {
+        fs::rename(&kept, path)
+    } else {
+        exchange(&kept, path).or_else(|error| match error.raw_os_error() {
             // Something is mounted there, as in a container: a mount keeps its place, so what it holds is changed.
             Some(libc::EBUSY) => overwrite(path, &kept, &text),
             Some(_) | None => Err(error),
-        }),
+        })
     };
     exchanged.map_err(|error| {
         let _ = fs::remove_file(&kept);
         refused("replace", &error)
     })
+}
+
+/// Puts these resolvers there again if another program wrote others since [`replace`]: [`restore`] then puts back what that
+/// one wrote. Whether it was so.
+///
+/// # Errors
+/// Why not; it can be tried again.
+pub fn keep(path: &Path, servers: &[IpAddr]) -> io::Result<bool> {
+    // One that cannot be read, such as a link that leads nowhere, names none of them.
+    if name_servers(path).is_ok_and(|named| named == servers) {
+        return Ok(false);
+    }
+    // In this order what the other program wrote is never lost, whatever ends the process in between.
+    restore(path)?;
+    replace(path, servers)?;
+    Ok(true)
 }
 
 /// Puts back what was at `path`, unless somebody else replaced it since then.
@@ -70,6 +87,8 @@ pub fn restore(path: &Path) -> io::Result<()> {
             Some(_) | None => Err(error),
         }),
         (true, false) => fs::remove_file(path),
+        // Somebody removed ours: what was there before is better than nothing.
+        (false, true) if is_gone(path) && !is_ours(&kept) => fs::rename(&kept, path),
         // Either the exchange was never made, or what is there is newer.
         (false, true) => fs::remove_file(&kept),
         (false, false) => Ok(()),
@@ -81,6 +100,10 @@ fn kept(path: &Path) -> PathBuf {
     name.push(".");
     name.push(KEPT);
     name.into()
+}
+
+fn is_gone(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
 }
 
 fn is_ours(path: &Path) -> bool {
@@ -230,6 +253,105 @@ mod tests {
         restore(&path).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "nameserver 198.51.100.53\n");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing is left behind");
+    }
+
+    /// What another program may do to the file, and what is there then.
+    const WRITTEN: [(&str, Make); 4] = [
+        ("into it", |path| fs::write(path, "nameserver 198.51.100.53\n").unwrap()),
+        ("another file", |path| {
+            fs::write(path.with_file_name("new"), "nameserver 198.51.100.53\n").unwrap();
+            fs::rename(path.with_file_name("new"), path).unwrap();
+        }),
+        ("a link", |path| {
+            fs::write(path.with_file_name("other"), "nameserver 198.51.100.53\n").unwrap();
+            fs::remove_file(path).unwrap();
+            symlink("other", path).unwrap();
+        }),
+        ("a dangling link", |path| {
+            fs::remove_file(path).unwrap();
+            symlink("/run/elsewhere/resolv.conf", path).unwrap();
+        }),
+    ];
+
+    #[test]
+    fn what_another_program_wrote_does_not_count_until_it_comes_back() {
+        for (what, make) in BEFORE {
+            for (how, write) in WRITTEN {
+                let dir = tempfile::tempdir().unwrap();
+                let path = dir.path().join("resolv.conf");
+                make(&path);
+                replace(&path, &SERVERS).unwrap();
+                assert!(!keep(&path, &SERVERS).unwrap(), "{what}: nothing was done to it");
+                // What came in between is forgotten.
+                fs::write(&path, "nameserver 203.0.113.53\n").unwrap();
+                assert!(keep(&path, &SERVERS).unwrap(), "{what}, {how}");
+                write(&path);
+                let mut expected = state(dir.path());
+                expected.retain(|(name, _)| !name.ends_with(KEPT));
+                assert!(keep(&path, &SERVERS).unwrap(), "{what}, {how}");
+                assert_eq!(name_servers(&path).unwrap(), SERVERS, "{what}, {how}");
+                restore(&path).unwrap();
+                assert_eq!(state(dir.path()), expected, "{what}, {how}");
+            }
+        }
+    }
+
+    #[test]
+    fn one_that_was_removed_is_put_there_again_and_what_was_before_comes_back() {
+        for (what, make) in BEFORE {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("resolv.conf");
+            make(&path);
+            let before = state(dir.path());
+            for kept in [true, false] {
+                replace(&path, &SERVERS).unwrap();
+                fs::remove_file(&path).unwrap();
+                if kept {
+                    assert!(keep(&path, &SERVERS).unwrap(), "{what}");
+                    assert_eq!(name_servers(&path).unwrap(), SERVERS, "{what}");
+                }
+                restore(&path).unwrap();
+                assert_eq!(state(dir.path()), before, "{what}");
+            }
+        }
+    }
+
+    #[test]
+    fn another_resolver_in_ours_is_taken_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("resolv.conf");
+        (BEFORE[0].1)(&path);
+        let before = state(dir.path());
+        replace(&path, &SERVERS).unwrap();
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(&path, text + "nameserver 198.51.100.53\n").unwrap();
+        assert!(keep(&path, &SERVERS).unwrap());
+        assert_eq!(name_servers(&path).unwrap(), SERVERS);
+        restore(&path).unwrap();
+        assert_eq!(state(dir.path()), before);
+    }
+
+    #[test]
+    fn attack_16_what_another_program_wrote_survives_a_keeping_that_ends_at_any_step() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("resolv.conf");
+        let steps: [fn(&Path); 3] = [
+            |_| {},
+            |path| restore(path).unwrap(),
+            |path| {
+                restore(path).unwrap();
+                create(&kept(path), &text(path, &SERVERS)).unwrap();
+            },
+        ];
+        for (i, step) in steps.into_iter().enumerate() {
+            (BEFORE[0].1)(&path);
+            replace(&path, &SERVERS).unwrap();
+            (WRITTEN[1].1)(&path);
+            step(&path);
+            restore(&path).unwrap();
+            assert_eq!(fs::read_to_string(&path).unwrap(), "nameserver 198.51.100.53\n", "step {i}");
+            assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "step {i}: nothing is left behind");
+        }
     }
 
     #[test]

@@ -288,7 +288,7 @@ impl Supervisor {
         deeds
     }
 
-    /// Undoes what is not wanted any more, the last first, and then does what is missing; all of it or nothing.
+    /// Undoes what is not wanted any more, the last first, and then does what is missing: of what is new all or nothing.
     async fn sync_exit(&mut self, deeds: Vec<Deed>) -> anyhow::Result<()> {
         let resolvers = deeds.iter().find_map(Deed::resolvers).unwrap_or_default().to_vec();
         let same = resolvers == self.exit.resolvers;
@@ -300,6 +300,7 @@ impl Supervisor {
             self.exit.made.retain(|made| *made != change);
         }
         self.exit.resolvers = resolvers;
+        let kept = self.keep_exit(&deeds).await;
         let mut fresh = Vec::new();
         for deed in deeds.iter().filter(|deed| !self.exit.made.contains(&deed.change())) {
             if let Err(error) = self.system.make(deed).await {
@@ -312,7 +313,23 @@ impl Supervisor {
             fresh.push(deed.change());
         }
         self.exit.made.extend(fresh);
-        Ok(())
+        kept
+    }
+
+    /// Does again what another program undid since it was made, all that can be done: whoever is told that everything goes
+    /// through the exit relies on it.
+    async fn keep_exit(&self, deeds: &[Deed]) -> anyhow::Result<()> {
+        let (mut again, mut failed) = (0_usize, None);
+        for deed in deeds.iter().filter(|deed| self.exit.made.contains(&deed.change())) {
+            match self.system.keep(deed).await {
+                Ok(missed) => again += usize::from(missed),
+                Err(error) => _ = failed.get_or_insert(error),
+            }
+        }
+        if again > 0 {
+            tracing::warn!(changes = again, "another program undid what leads to the exit, which is done again");
+        }
+        failed.map_or(Ok(()), Err)
     }
 
     /// Tells the router who the exit is.

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod crash;
+mod kept;
 mod names;
 mod outer;
 mod resolver;

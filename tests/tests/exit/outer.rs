@@ -13,9 +13,9 @@ use super::traffic::{is_ours, through};
 /// All packets are led into the tunnel that no earlier rule leads elsewhere, marked ones too.
 const MARKS_COUNT: &str = "ip rule del priority 5211; ip -6 rule del priority 5211";
 const MARKS_DO_NOT_COUNT: &str = "ip rule add priority 5211 lookup 25458; ip -6 rule add priority 5211 lookup 25458";
-/// Nothing is known of our own ports.
-const PORTS_DO_NOT_COUNT: &str = "while ip rule del priority 5208 2>/dev/null; do true; done; \
-                                  while ip -6 rule del priority 5208 2>/dev/null; do true; done";
+/// The rules for our own ports are jumped over, for they would come back.
+const PORTS_DO_NOT_COUNT: &str = "ip rule add priority 5207 goto 5209; ip -6 rule add priority 5207 goto 5209";
+const PORTS_COUNT: &str = "ip rule del priority 5207; ip -6 rule del priority 5207";
 
 /// Our own packets are led into the tunnel, and are dropped there.
 fn is_guarded(scene: &Scene) -> Result<()> {
@@ -72,6 +72,7 @@ fn a_tcp_connection_stays_outside_by_its_port_and_without_that_it_does_not_go_ro
         ensure!(led_in(&scene)? == 0, "none was led into the tunnel");
         sh(&scene.host_client, PORTS_DO_NOT_COUNT)?;
         is_guarded(&scene).context(outer)?;
+        sh(&scene.host_client, PORTS_COUNT)?;
         scene.down()?;
         ensure_same("down", &before, &state(&scene.host_client)?)?;
     }

@@ -20,16 +20,16 @@ const UDP: u8 = 17;
 const LAST: u32 = u32::MAX;
 
 impl Network {
-    /// Adds a rule; one that is there already is no error.
+    /// Adds a rule, unless it is there already; whether it was missing.
     ///
     /// # Errors
     /// [`NetworkError`].
-    pub async fn add_rule(&self, rule: &PolicyRule) -> Result<(), NetworkError> {
+    pub async fn add_rule(&self, rule: &PolicyRule) -> Result<bool, NetworkError> {
         let mut request = self.handle().rule().add();
         *request.message_mut() = rule_message(rule);
         match request.execute().await {
-            Err(error) if is(&error, libc::EEXIST) => Ok(()),
-            result => result.map_err(failed(format!("add a routing rule for {}", rule.family))),
+            Err(error) if is(&error, libc::EEXIST) => Ok(false),
+            result => result.map(|()| true).map_err(failed(format!("add a routing rule for {}", rule.family))),
         }
     }
 
@@ -44,14 +44,14 @@ impl Network {
         }
     }
 
-    /// Adds a default route; one that is there already is no error.
+    /// Adds a default route, unless there is one already; whether it was missing.
     ///
     /// # Errors
     /// [`NetworkError`].
-    pub async fn add_default(&self, route: &DefaultRoute) -> Result<(), NetworkError> {
+    pub async fn add_default(&self, route: &DefaultRoute) -> Result<bool, NetworkError> {
         match self.handle().route().add(route_message(route)).execute().await {
-            Err(error) if is(&error, libc::EEXIST) => Ok(()),
-            result => result.map_err(failed(format!("add the default route of {}", route.family))),
+            Err(error) if is(&error, libc::EEXIST) => Ok(false),
+            result => result.map(|()| true).map_err(failed(format!("add the default route of {}", route.family))),
         }
     }
 

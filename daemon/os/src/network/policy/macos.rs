@@ -4,11 +4,11 @@ use super::{DefaultRoute, Family, PolicyRule};
 use crate::network::{Network, NetworkError};
 
 impl Network {
-    /// Adds a rule.
+    /// Adds a rule, unless it is there already; whether it was missing.
     ///
     /// # Errors
     /// Never: there is no handle.
-    pub async fn add_rule(&self, _rule: &PolicyRule) -> Result<(), NetworkError> {
+    pub async fn add_rule(&self, _rule: &PolicyRule) -> Result<bool, NetworkError> {
         match *self.nothing() {}
     }
 
@@ -20,11 +20,11 @@ impl Network {
         match *self.nothing() {}
     }
 
-    /// Adds a default route.
+    /// Adds a default route, unless there is one already; whether it was missing.
     ///
     /// # Errors
     /// Never: there is no handle.
-    pub async fn add_default(&self, _route: &DefaultRoute) -> Result<(), NetworkError> {
+    pub async fn add_default(&self, _route: &DefaultRoute) -> Result<bool, NetworkError> {
         match *self.nothing() {}
     }
 

@@ -10,8 +10,9 @@ use std::path::Path;
 use cryprq_ipc_proto::error::{ErrorBody, ErrorCode};
 use cryprq_ipc_proto::message::ExitStatus;
 use ipnet::IpNet;
+use net::address::relay_of;
 use net::multiaddr::Protocol;
-use net::peer_id;
+use net::{Multiaddr, peer_id};
 use node::handshake::Forwarding;
 use node::peer_key::PeerKey;
 use node::router::{PeerSlot, Router};
@@ -342,12 +343,7 @@ impl Supervisor {
 
     /// The ports that our own sockets send from.
     fn outer_ports(&self) -> BTreeSet<u16> {
-        let listening = self.listening.iter().flat_map(|address| {
-            address
-                .iter()
-                .filter_map(|part| if let Protocol::Udp(port) | Protocol::Tcp(port) = part { Some(port) } else { None })
-        });
-        listening.chain([self.config.port]).filter(|port| *port != 0).collect()
+        ports_of(&self.listening).chain([self.config.port]).filter(|port| *port != 0).collect()
     }
 
     /// Where names are asked while a peer is the exit: at its inner addresses, unless the configuration says it.
@@ -417,6 +413,16 @@ fn forwarding(peer: &Peer) -> Option<Forwarding> {
     Some(epoch.forwarding.unwrap_or(NOTHING))
 }
 
+/// The ports of these addresses that are this host's own: at a relay it listens by the relay's, and what a program here
+/// sends from a port of that number is not ours.
+fn ports_of(listening: &BTreeSet<Multiaddr>) -> impl Iterator<Item = u16> {
+    listening.iter().filter(|address| relay_of(address).is_none()).flat_map(|address| {
+        address
+            .iter()
+            .filter_map(|part| if let Protocol::Udp(port) | Protocol::Tcp(port) = part { Some(port) } else { None })
+    })
+}
+
 /// The families that this host has.
 fn families() -> impl Iterator<Item = Family> {
     let present = |family: &Family| *family == Family::Ipv4 || Path::new("/proc/sys/net/ipv6").exists();
@@ -425,4 +431,21 @@ fn families() -> impl Iterator<Item = Family> {
 
 fn refused(error: &anyhow::Error) -> ErrorBody {
     ErrorBody::new(ErrorCode::Internal, format!("nothing was changed: {error:#}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_port_of_a_relay_is_none_of_our_own() {
+        let listening = [
+            "/ip4/192.0.2.1/udp/41820/quic-v1",
+            "/ip6/2001:db8::1/tcp/41821",
+            "/ip4/203.0.113.7/tcp/443/p2p/12D3KooWD3eckifWpRn9wQpMG9R9hX3sD158z7EqHWmweQAJU5SA/p2p-circuit",
+            "/ip4/203.0.113.7/udp/443/quic-v1/p2p/12D3KooWD3eckifWpRn9wQpMG9R9hX3sD158z7EqHWmweQAJU5SA/p2p-circuit/p2p/12D3KooWPjceQrSwdWXPyLLeABRXmuqt69Rg3sBYbU1Nft9HyQ6X",
+        ];
+        let listening = listening.map(|text| text.parse().unwrap()).into();
+        assert_eq!(ports_of(&listening).collect::<BTreeSet<_>>(), [41820, 41821].into());
+    }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use cryprq_tests::extension::Way;
-use cryprq_tests::lab::{Daemon, Flow, until_within};
+use cryprq_tests::lab::{Daemon, Flow, until, until_within};
 use nix::sys::signal::Signal;
 use os::journal::{Change, Journal};
 
@@ -78,8 +78,7 @@ fn attack_16_what_a_killed_daemon_left_is_undone_by_the_next_start_and_by_cleanu
         pair.a.start()?;
         pair.a.kill()?;
         ensure!(journal(&pair)? == [Change::Link { name: "cryprq0".into() }], "the journal tells what was changed");
-        // As if its interface had been left behind.
-        pair.host_a.add_link("cryprq0")?;
+        until("the kernel took the interface away", || pair.host_a.state().is_ok_and(|now| now == before))?;
         if undone_by == "--cleanup" {
             // Once more does no harm.
             for _ in 0..2 {
@@ -92,6 +91,27 @@ fn attack_16_what_a_killed_daemon_left_is_undone_by_the_next_start_and_by_cleanu
             ensure!(pair.host_a.state()? == before && journal(&pair)?.is_empty(), "{undone_by}");
         }
     }
+    Ok(())
+}
+
+#[test]
+fn attack_16_an_interface_that_somebody_made_after_the_daemon_died_is_left_alone() -> Result<()> {
+    let Some(mut pair) = pair(&[B_QUIC], &[])? else { return Ok(()) };
+    pair.a.start()?;
+    pair.a.kill()?;
+    pair.host_a.add_link("cryprq0")?;
+    let theirs = pair.host_a.state()?;
+    pair.a.cleanup()?;
+    ensure!(pair.host_a.state()? == theirs && journal(&pair)?.is_empty(), "--cleanup");
+    pair.host_a.remove_link("cryprq0")?;
+    pair.a.start()?;
+    pair.a.kill()?;
+    pair.host_a.add_link("cryprq0")?;
+    let theirs = pair.host_a.state()?;
+    pair.a.start()?;
+    ensure!(pair.a.health()?.contains(&"no_tun".into()), "{:?}", pair.a.health());
+    ensure!(pair.a.stop()?.success());
+    ensure!(pair.host_a.state()? == theirs, "the next start");
     Ok(())
 }
 

@@ -1,5 +1,7 @@
 //! The journal of system changes: written before each change, undone in reverse at stop, at the next start after a
 //! crash, and by `cryprqd --cleanup`.
+//!
+//! It outlives the kernel, most changes do not: after a boot what is like them is somebody else's.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -15,12 +17,14 @@ use crate::network::policy::{DefaultRoute, PolicyRule};
 use crate::sysctl::Sysctl;
 
 const VERSION: u32 = 1;
+/// Another one after each boot; systems without it take every journal for one of this boot.
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 /// A change that outlives the process unless it is undone.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "change", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Change {
-    /// A TUN interface of ours, with all its addresses and routes.
+    /// A TUN interface of ours, with all its addresses and routes; it goes with the process.
     Link {
         /// Its name.
         name: String,
@@ -52,10 +56,29 @@ pub enum Change {
     },
 }
 
+impl Change {
+    /// Whether it is in a file, and so outlives the kernel too.
+    const fn outlives_boot(&self) -> bool {
+        match self {
+            Self::Socket { .. } | Self::Resolvers { .. } => true,
+            Self::Link { .. }
+            | Self::Rule(_)
+            | Self::Default(_)
+            | Self::Sysctl(_)
+            | Self::Firewall
+            | Self::LinkResolvers { .. } => false,
+        }
+    }
+}
+
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Header {
     version: u32,
+    /// During which boot the changes were made. Journals of daemons before it was written have none, nor has one without
+    /// changes, which those daemons read too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    boot: Option<String>,
 }
 
 /// What could not be read or undone.
@@ -90,10 +113,12 @@ pub enum JournalError {
 pub struct Journal {
     path: PathBuf,
     changes: Vec<Change>,
+    boot: Option<String>,
 }
 
 impl Journal {
-    /// Reads the journal, or begins one. A torn last line is a change that was never made.
+    /// Reads the journal, or begins one. A torn last line is a change that was never made, and what another boot took away
+    /// is none any more.
     ///
     /// # Errors
     /// [`JournalError`].
@@ -103,21 +128,28 @@ impl Journal {
             Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
             Err(error) => return Err(FileError::Io { what: "read", path: path.to_owned(), error }.into()),
         };
-        let mut changes = Vec::new();
+        let boot = boot_id();
+        let mut changes: Vec<Change> = Vec::new();
+        let mut made_in = None;
         // What follows the last line break is torn: empty, or a change that was never made.
         let whole = text.rsplit_once('\n').map_or("", |(whole, _torn)| whole);
         for (i, line) in whole.lines().enumerate() {
             let damaged = || JournalError::Damaged { path: path.to_owned(), line: i + 1 };
             if i == 0 {
-                let Header { version } = serde_json::from_str(line).map_err(|_| damaged())?;
+                let header: Header = serde_json::from_str(line).map_err(|_| damaged())?;
+                let version = header.version;
                 if version > VERSION {
                     return Err(JournalError::Newer { path: path.to_owned(), version });
                 }
+                made_in = header.boot;
             } else {
                 changes.push(serde_json::from_str(line).map_err(|_| damaged())?);
             }
         }
-        Ok(Self { path: path.to_owned(), changes })
+        if boot.is_some() && made_in.is_some() && made_in != boot {
+            changes.retain(Change::outlives_boot);
+        }
+        Ok(Self { path: path.to_owned(), changes, boot })
     }
 
     /// The changes that stand.
@@ -169,13 +201,18 @@ impl Journal {
     }
 
     fn write(&self) -> Result<(), JournalError> {
-        let mut text = serde_json::to_string(&Header { version: VERSION }).unwrap_or_default() + "\n";
+        let boot = self.boot.clone().filter(|_| !self.changes.is_empty());
+        let mut text = serde_json::to_string(&Header { version: VERSION, boot }).unwrap_or_default() + "\n";
         for change in &self.changes {
             text += &serde_json::to_string(change).unwrap_or_default();
             text.push('\n');
         }
         Ok(crate::files::write_atomically(&self.path, text.as_bytes())?)
     }
+}
+
+fn boot_id() -> Option<String> {
+    Some(std::fs::read_to_string(BOOT_ID).ok()?.trim().to_owned())
 }
 
 /// A held lock; it goes when it is dropped, or with the process.
@@ -289,6 +326,44 @@ mod tests {
         }
         std::fs::write(&path, "{\"version\":1}\n{\"change\":\"lin\n").unwrap();
         assert!(matches!(Journal::open(&path), Err(JournalError::Damaged { line: 2, .. })));
+    }
+
+    /// One change of each kind that is noted with a boot, if any.
+    fn journal_of(boot: &str, path: &Path) -> Journal {
+        let sysctl = r#"{"change":"sysctl","key":"net/ipv4/conf/all/forwarding","before":"0","set":"1"}"#;
+        let socket = r#"{"change":"socket","path":"/run/s"}"#;
+        let resolvers = r#"{"change":"resolvers","path":"/etc/resolv.conf"}"#;
+        let text = format!("{{\"version\":1{boot}}}\n{sysctl}\n{socket}\n{{\"change\":\"firewall\"}}\n{resolvers}\n");
+        std::fs::write(path, text).unwrap();
+        Journal::open(path).unwrap()
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn after_a_boot_only_changes_to_files_are_undone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("journal.jsonl");
+        let files = [Change::Socket { path: "/run/s".into() }, Change::Resolvers { path: "/etc/resolv.conf".into() }];
+        let mut journal = journal_of(",\"boot\":\"0d5cbb1a-2c5c-4a7c-9d2f-5a6b7c8d9e0f\"", &path);
+        assert_eq!(journal.changes(), files);
+        // From here on it is one of this boot.
+        journal.note(Change::Firewall).unwrap();
+        let expected = [&files[..], &[Change::Firewall]].concat();
+        assert_eq!(Journal::open(&path).unwrap().changes(), expected);
+        let this = format!(",\"boot\":\"{}\"", boot_id().unwrap());
+        for boot in ["", &this] {
+            assert_eq!(journal_of(boot, &path).changes().len(), 4, "{boot}");
+        }
+    }
+
+    #[test]
+    fn one_without_changes_is_read_by_daemons_that_know_nothing_of_boots() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("journal.jsonl");
+        let mut journal = Journal::open(&path).unwrap();
+        journal.note(link("a")).unwrap();
+        journal.strike(&link("a")).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "{\"version\":1}\n");
     }
 
     #[test]

@@ -42,7 +42,7 @@ impl Dispatcher {
     /// # Errors
     /// The refusal.
     pub(super) async fn answer(&self, caller: &Caller, request: Request) -> Result<Answer, ErrorBody> {
-        if let Err(refused) = self.authority.check(caller, &request) {
+        if let Err(refused) = self.authority.check(caller, &request).await {
             self.audit.refused(caller.credentials.as_ref().map(|credentials| credentials.uid), request.name());
             return Err(refused);
         }

@@ -70,11 +70,11 @@ async fn new_rules_hold_for_callers_that_are_connected_already() {
     let held = host.daemon.supervisor.authority.clone();
     let nobody = os::users::user_id("nobody").unwrap().expect("every system has the user nobody");
     let caller = Caller { credentials: Some(Credentials { uid: nobody, gid: nobody, groups: vec![] }) };
-    assert!(held.check(&caller, &Request::Reload {}).is_err());
+    assert!(held.check(&caller, &Request::Reload {}).await.is_err());
     host.read("[ipc.access]\nadmin = [\"user:nobody\"]\n").await.unwrap();
-    assert!(held.check(&caller, &Request::Reload {}).is_ok());
+    assert!(held.check(&caller, &Request::Reload {}).await.is_ok());
     host.read("").await.unwrap();
-    assert!(held.check(&caller, &Request::Reload {}).is_err());
+    assert!(held.check(&caller, &Request::Reload {}).await.is_err());
 }
 
 #[tokio::test]

@@ -142,9 +142,9 @@ impl Player {
     /// What is heard but for packets.
     pub(super) async fn hear_order(&mut self) -> Heard {
         loop {
-            match self.hear().await {
-                Heard::Packets(_) => {}
-                order => return order,
+            let heard = self.hear().await;
+            if !matches!(heard, Heard::Packets(_)) {
+                return heard;
             }
         }
     }

@@ -17,6 +17,16 @@ use super::boxed::Boxed;
 use crate::address::{ip_of, is_private, is_quic, is_reachable, relay_of};
 use crate::quic::Ends;
 
+/// How many peers are tried to be reached at a time, in all and for one of them: so that what a peer asks for leaves places
+/// for our own dials.
+const MAX_CHECKS: usize = 16;
+const MAX_CHECKS_OF_ONE: usize = 4;
+
+/// As many are tried to be reached as may be at a time.
+#[derive(Debug, thiserror::Error)]
+#[error("enough peers are tried to be reached")]
+struct EnoughChecks;
+
 /// The members, and the relays that we use. All behaviours of one swarm share it, and are asked about a new connection in
 /// one go.
 #[derive(Clone, Default)]
@@ -79,7 +89,9 @@ pub(crate) struct MembersOnly<B> {
     /// Where connections really end, for a behaviour that tells it.
     ends: Option<Ends>,
     connections: BTreeMap<ConnectionId, PeerId>,
-    /// Those of them that were dialled for a check.
+    /// Dials for a check that are under way, and to whom.
+    dials: BTreeMap<ConnectionId, Option<PeerId>>,
+    /// Those of the connections that were dialled for a check.
     checks: BTreeSet<ConnectionId>,
     /// Those of these that are not needed any more.
     checked: VecDeque<(PeerId, ConnectionId)>,
@@ -106,6 +118,7 @@ impl<B> MembersOnly<B> {
             purpose: Purpose::Any,
             ends: None,
             connections: BTreeMap::new(),
+            dials: BTreeMap::new(),
             checks: BTreeSet::new(),
             checked: VecDeque::new(),
         }
@@ -140,6 +153,14 @@ impl<B> MembersOnly<B> {
             Purpose::Any => port == PortUse::Reuse,
             Purpose::Public => port == PortUse::Reuse && is_public(address),
         }
+    }
+
+    /// Whether a dial may be made: any that is not for a check, and so many that are.
+    fn may_dial(&mut self, connection: ConnectionId, peer: Option<PeerId>) -> bool {
+        let Some(noted) = self.dials.get_mut(&connection) else { return true };
+        *noted = peer;
+        let of_one = self.dials.values().filter(|other| **other == peer).count();
+        self.dials.len() <= MAX_CHECKS && of_one <= MAX_CHECKS_OF_ONE
     }
 
     pub(crate) fn inner_mut(&mut self) -> &mut B {
@@ -182,6 +203,9 @@ impl<B: NetworkBehaviour> NetworkBehaviour for MembersOnly<B> {
         addresses: &[Multiaddr],
         role: Endpoint,
     ) -> Result<Vec<Multiaddr>, ConnectionDenied> {
+        if !self.may_dial(connection, peer) {
+            return Err(ConnectionDenied::new(EnoughChecks));
+        }
         self.inner.handle_pending_outbound_connection(connection, peer, addresses, role)
     }
 
@@ -193,6 +217,7 @@ impl<B: NetworkBehaviour> NetworkBehaviour for MembersOnly<B> {
         role: Endpoint,
         port_use: PortUse,
     ) -> Result<THandler<Self>, ConnectionDenied> {
+        self.dials.remove(&connection);
         if !self.members.contains(&peer, self.circle) || !self.is_for(address, port_use) {
             return Ok(Either::Right(dummy::ConnectionHandler));
         }
@@ -220,6 +245,7 @@ impl<B: NetworkBehaviour> NetworkBehaviour for MembersOnly<B> {
                 true
             }
             FromSwarm::DialFailure(about) => {
+                self.dials.remove(&about.connection_id);
                 self.checks.remove(&about.connection_id);
                 self.connections.remove(&about.connection_id);
                 true
@@ -252,6 +278,9 @@ impl<B: NetworkBehaviour> NetworkBehaviour for MembersOnly<B> {
             // What others say of our addresses is judged by `Observed`.
             if let ToSwarm::NewExternalAddrCandidate(_) = action {
                 continue;
+            }
+            if let (ToSwarm::Dial { opts }, Purpose::Checks) = (&action, self.purpose) {
+                self.dials.insert(opts.connection_id(), None);
             }
             // "Any connection of the peer" must not be a guest's.
             if let ToSwarm::NotifyHandler { peer_id, handler: NotifyHandler::Any, event } = action {
@@ -299,6 +328,28 @@ mod tests {
             panic!("it stays open");
         };
         assert_eq!(closed, ConnectionId::new_unchecked(CONNECTION));
+    }
+
+    #[test]
+    fn so_many_are_tried_to_be_reached_at_a_time_and_fewer_for_one_peer() {
+        let mut behaviour = MembersOnly::new(ping::Behaviour::default(), Members::default(), Circle::Peers);
+        let mut asks = |peer, dials: std::ops::Range<usize>| {
+            let granted = dials.map(ConnectionId::new_unchecked).filter(|dial| {
+                behaviour.dials.insert(*dial, None);
+                let granted = behaviour.may_dial(*dial, Some(peer));
+                if !granted {
+                    behaviour.dials.remove(dial);
+                }
+                granted
+            });
+            granted.count()
+        };
+        for first in [0, 10, 20, 30] {
+            assert_eq!(asks(PeerId::random(), first..first + 9), 4);
+        }
+        let late = PeerId::random();
+        assert_eq!(asks(late, 40..49), 0);
+        assert!(behaviour.may_dial(ConnectionId::new_unchecked(50), Some(late)), "a dial of our own is no check");
     }
 
     #[test]

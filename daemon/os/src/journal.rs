@@ -329,6 +329,7 @@ mod tests {
     }
 
     /// One change of each kind that is noted with a boot, if any.
+    #[cfg(target_os = "linux")]
     fn journal_of(boot: &str, path: &Path) -> Journal {
         let sysctl = r#"{"change":"sysctl","key":"net/ipv4/conf/all/forwarding","before":"0","set":"1"}"#;
         let socket = r#"{"change":"socket","path":"/run/s"}"#;

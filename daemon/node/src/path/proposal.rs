@@ -46,8 +46,7 @@ impl Paths {
         let soon = self.proposed_at.is_some_and(|at| now < at + PAIR);
         let denied = self.cancelled.as_ref().is_some_and(|c| c.remote == from.remote && now < c.heard + SILENCE);
         let known = self.trust.endpoint == Some(from.remote);
-        let worth = self.live && self.is_wide(from.remote);
-        if !worth || soon || denied || known {
+        if !self.is_wide(from.remote) || soon || denied || known {
             return;
         }
         let Some(token) = self.probe(from) else { return };

@@ -22,7 +22,7 @@ pub fn ip_of(address: &Multiaddr) -> Option<IpAddr> {
 
 /// Whose address the first one in a multiaddr is, as far as can be told: an IPv4 address, or an IPv6 network of 64 bits.
 pub fn subscriber_of(address: &Multiaddr) -> Option<IpAddr> {
-    Some(match ip_of(address)?.to_canonical() {
+    Some(match ip_of(address)? {
         IpAddr::V4(ip) => ip.into(),
         IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() & !u128::from(u64::MAX)).into(),
     })
@@ -105,6 +105,14 @@ pub fn is_private(ip: IpAddr) -> bool {
         IpAddr::V4(ip) => ip.is_private() || (ip.octets()[0] == 100 && ip.octets()[1] & 0xc0 == 64),
         IpAddr::V6(ip) => ip.is_unique_local(),
     }
+}
+
+/// Whether a peer may have us try to reach it there (protocol.md 7.7): it is authenticated, not trusted. `own` are this
+/// host's addresses, `around` the networks that it is directly connected to.
+pub fn may_be_tried(candidate: SocketAddr, own: &[IpAddr], inner: &[IpNet], around: &[IpNet]) -> bool {
+    let ip = candidate.ip().to_canonical();
+    let near = || around.iter().any(|net| net.contains(&ip));
+    candidate.port() > 0 && is_outside(ip, inner) && !own.contains(&ip) && (!is_private(ip) || near())
 }
 
 /// Whether a multiaddr goes by QUIC.

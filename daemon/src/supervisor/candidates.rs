@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use ipnet::IpNet;
-use net::address::{is_outside, is_private, is_quic, socket_of};
+use net::address::{is_outside, is_quic, may_be_tried, socket_of};
 use node::handshake::MAX_ENDPOINTS;
 use node::path::candidates::Candidates;
 use node::path::{Input as PathInput, Path};
@@ -78,8 +78,8 @@ impl Supervisor {
         };
         let (inner, direct) = (self.inner_networks(), self.surroundings.direct().collect::<Vec<_>>());
         let own: Vec<IpAddr> = self.surroundings.own().collect();
-        let may_be_tried = |candidate: &SocketAddr| may_be_tried(candidate, &own, &inner, &direct);
-        let addresses: Vec<_> = addresses.into_iter().filter(may_be_tried).collect();
+        let worth = |candidate: &SocketAddr| may_be_tried(*candidate, &own, &inner, &direct);
+        let addresses: Vec<_> = addresses.into_iter().filter(worth).collect();
         let Some(peer) = self.peers.get_mut(&slot) else { return };
         let now = boottime();
         peer.paths.take_candidates(now, &addresses);
@@ -120,13 +120,6 @@ fn ours(addresses: impl Iterator<Item = SocketAddr>, inner: &[IpNet]) -> Vec<Soc
         }
     }
     candidates
-}
-
-/// Whether a peer may have us send a few probes there: it is authenticated, not trusted.
-fn may_be_tried(candidate: &SocketAddr, own: &[IpAddr], inner: &[IpNet], direct: &[IpNet]) -> bool {
-    let ip = candidate.ip();
-    let near = || direct.iter().any(|net| net.contains(&ip));
-    candidate.port() > 0 && is_outside(ip, inner) && !own.contains(&ip) && (!is_private(ip) || near())
 }
 
 #[cfg(test)]
@@ -171,7 +164,7 @@ mod tests {
     fn a_peer_cannot_aim_us_at_ourselves_at_inner_hosts_or_at_networks_that_are_not_ours() {
         let (own, inner) = (["192.168.1.5".parse().unwrap()], nets(&["10.86.0.0/16", "fd63:7279:7072::/48"]));
         let direct = nets(&["192.168.1.0/24"]);
-        let may = |candidate: &str| may_be_tried(&candidate.parse().unwrap(), &own, &inner, &direct);
+        let may = |candidate: &str| may_be_tried(candidate.parse().unwrap(), &own, &inner, &direct);
         for good in ["203.0.113.1:41820", "[2001:db8::1]:1", "192.168.1.9:41820"] {
             assert!(may(good), "{good}");
         }
@@ -188,6 +181,8 @@ mod tests {
             "[fd63:7279:7072::1]:41820",
             "[fe80::1]:41820",
             "[ff02::1]:41820",
+            "[::ffff:192.168.1.5]:41820",
+            "[::ffff:192.168.2.9]:41820",
         ] {
             assert!(!may(bad), "{bad}");
         }

@@ -9,20 +9,17 @@ use libp2p::Multiaddr;
 use libp2p::core::Transport;
 use libp2p::core::transport::{DialOpts, ListenerId, TransportError, TransportEvent};
 
-use super::super::outer::may_be_told;
-use crate::address::{ip_of, is_private, socket_of, without_peer};
+use crate::address::{is_direct, may_be_tried, socket_of, without_peer};
 
-/// Those of a peer's addresses that are tried, each once: what is no way from host to host outside is none of them, nor
-/// this host itself, nor a private address of a network that we are not connected to. `around` are this host's addresses,
-/// each with the network around it. The same holds for where datagrams are tried (protocol.md 7.7).
+/// Those of a peer's addresses that are tried, each once, by the rule for where datagrams are tried (protocol.md 7.7).
+/// `around` are this host's addresses, each with the network around it.
 pub(super) fn worth_trying(addresses: &[Multiaddr], inner: &[IpNet], around: &[IpNet]) -> Vec<Multiaddr> {
+    let own: Vec<_> = around.iter().map(IpNet::addr).collect();
+    let around: Vec<_> = around.iter().copied().filter(|net| net.prefix_len() > 0).collect();
     let mut targets = Vec::new();
     for address in addresses.iter().map(without_peer) {
-        let Some(ip) = ip_of(&address) else { continue };
-        let own = around.iter().any(|net| net.addr() == ip);
-        let near = || around.iter().any(|net| net.prefix_len() > 0 && net.contains(&ip));
-        let open = socket_of(&address).is_some_and(|socket| socket.port() > 0);
-        if may_be_told(&address, inner) && open && !own && (!is_private(ip) || near()) && !targets.contains(&address) {
+        let may = socket_of(&address).is_some_and(|socket| may_be_tried(socket, &own, inner, &around));
+        if may && is_direct(&address) && !targets.contains(&address) {
             targets.push(address);
         }
     }

@@ -9,7 +9,7 @@ use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{SockAddr, Socket};
 
 use super::batch::{Arrival, BUFFERS, ReceiveBatch};
-use super::message::{Control, arrived, incoming, outgoing, piece};
+use super::message::{Control, arrived, incoming, outgoing, piece, send_one};
 use super::socket::set_option;
 use super::{MAX_RUN, Offload, UdpError, UdpNote, UdpOptions};
 
@@ -110,17 +110,6 @@ pub(super) fn send_run(
     let size = u16::try_from(stride).map_err(|_| io::ErrorKind::InvalidInput)?;
     control.push(libc::SOL_UDP, libc::UDP_SEGMENT, &size.to_ne_bytes());
     send_one(socket, to, &control, bytes)
-}
-
-/// Sends one message: a datagram, if `control` asks for nothing else. It touches less memory than a row of one does.
-pub(super) fn send_one(socket: BorrowedFd<'_>, to: &SockAddr, control: &Control, bytes: &[u8]) -> io::Result<()> {
-    let mut piece = piece(bytes);
-    let header = outgoing(to, control, &mut piece);
-    // SAFETY: the header points to `to`, `control` and `bytes`, which live through the call; the kernel only reads them.
-    match unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const header, 0) } {
-        0.. => Ok(()),
-        _ => Err(io::Error::last_os_error()),
-    }
 }
 
 /// Sends datagrams of their own, [`MAX_RUN`] at most; how many the kernel took.

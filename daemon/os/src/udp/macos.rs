@@ -9,7 +9,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use socket2::{SockAddr, Socket};
 
 use super::batch::{Arrival, ReceiveBatch};
-use super::message::{Control, arrived, incoming, outgoing, piece};
+use super::message::{Control, arrived, incoming, piece, send_one};
 use super::socket::set_option;
 use super::{UdpError, UdpNote, UdpOptions};
 
@@ -86,17 +86,6 @@ pub(super) fn send_run(
     _stride: usize,
 ) -> io::Result<()> {
     Err(io::ErrorKind::InvalidInput.into())
-}
-
-/// Sends one datagram.
-pub(super) fn send_one(socket: BorrowedFd<'_>, to: &SockAddr, control: &Control, bytes: &[u8]) -> io::Result<()> {
-    let mut piece = piece(bytes);
-    let header = outgoing(to, control, &mut piece);
-    // SAFETY: the header points to `to`, `control` and `bytes`, which live through the call and are only read.
-    match unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const header, 0) } {
-        0.. => Ok(()),
-        _ => Err(io::Error::last_os_error()),
-    }
 }
 
 /// Sends datagrams of their own; how many the kernel took.

@@ -1,7 +1,9 @@
 //! Control messages, and the headers of `sendmsg` and `recvmsg`.
 
 use std::ffi::{c_int, c_void};
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::{AsRawFd, BorrowedFd};
 
 use socket2::{SockAddr, SockAddrStorage};
 
@@ -109,6 +111,17 @@ pub(super) fn outgoing(to: &SockAddr, control: &Control, piece: &mut libc::iovec
 /// Bytes to send, as `sendmsg` takes them.
 pub(super) fn piece(bytes: &[u8]) -> libc::iovec {
     libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() }
+}
+
+/// Sends one message: a datagram, if `control` asks for nothing else. It touches less memory than a row of one does.
+pub(super) fn send_one(socket: BorrowedFd<'_>, to: &SockAddr, control: &Control, bytes: &[u8]) -> io::Result<()> {
+    let mut piece = piece(bytes);
+    let header = outgoing(to, control, &mut piece);
+    // SAFETY: the header points to `to`, `control` and `bytes`, which live through the call; the kernel only reads them.
+    match unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const header, 0) } {
+        0.. => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 /// A header of `recvmsg` that fills `room`. It points into its arguments and is valid while they live.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use super::batch::ReceiveBatch;
-use super::message::Control;
+use super::message::{Control, send_one};
 use super::platform;
 use super::{MAX_DATAGRAM, MAX_RUN, Transmit, UdpError, UdpNote, UdpOptions};
 use crate::bell::{Waker, wait_readable, wait_writable};
@@ -95,7 +95,7 @@ impl UdpSocket {
     fn send_run(&self, to: &SockAddr, control: &Control, run: &[u8], stride: usize) -> io::Result<usize> {
         let datagrams = run.len().div_ceil(stride);
         if datagrams == 1 {
-            return platform::send_one(self.as_fd(), to, control, run).map(|()| 1);
+            return send_one(self.as_fd(), to, control, run).map(|()| 1);
         }
         let in_one = self.segmentation.load(Ordering::Relaxed);
         if in_one {

@@ -31,7 +31,7 @@ impl Supervisor {
             notes.into_iter().map(|(address, note)| format!("{SOCKET}{address}: {note}")).collect();
         self.health.keep(Fault::KernelLacks, |subject| !subject.starts_with(SOCKET) || texts.contains(subject));
         for text in texts {
-            self.lack(&text.clone(), text);
+            self.lack(&text.clone(), text, SLOWER);
         }
     }
 
@@ -45,7 +45,7 @@ impl Supervisor {
             (TunOffload::Probe | TunOffload::ProbeTcp, None) => "the kernel gives each packet alone",
             (TunOffload::Probe, Some(MergeRule::Tcp)) => "the kernel gives each packet of UDP alone",
         };
-        self.lack(SUBJECT, format!("{}: {what}", self.config.interface));
+        self.lack(SUBJECT, format!("{}: {what}", self.config.interface), SLOWER);
     }
 
     /// Says so where packets of IPv6 do not pass because the host has none.
@@ -55,13 +55,11 @@ impl Supervisor {
             return self.health.clear(Fault::KernelLacks, SUBJECT);
         }
         let text = format!("{}: IPv6 is switched off on this host, so only IPv4 passes inside", self.config.interface);
-        if self.health.note(Fault::KernelLacks, SUBJECT, text, IPV6_HINT) == News::New {
-            tracing::info!("IPv6 is switched off on this host: only IPv4 passes inside");
-        }
+        self.lack(SUBJECT, text, IPV6_HINT);
     }
 
-    fn lack(&mut self, subject: &str, text: String) {
-        if self.health.note(Fault::KernelLacks, subject, text, SLOWER) == News::New {
+    fn lack(&mut self, subject: &str, text: String, hint: &str) {
+        if self.health.note(Fault::KernelLacks, subject, text, hint) == News::New {
             tracing::info!(subject, "the kernel lacks something; going without");
         }
     }

@@ -21,6 +21,7 @@ pub mod processor;
 pub mod random;
 pub mod resolv_conf;
 pub mod resolved;
+pub mod scheduling;
 pub mod sockets;
 pub mod sysctl;
 pub mod tun;

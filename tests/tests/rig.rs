@@ -1,13 +1,13 @@
 //! The bench rig measures: seconds only, and only that figures come; what they are is the bench's business.
 
 use anyhow::{Result, ensure};
-use cryprq_tests::rig::{Contender, Cryprqd, Measure, Plan, Programs, Raw, Site, measure};
+use cryprq_tests::rig::{Contender, Cores, Cryprqd, Measure, Plan, Programs, Raw, Site, beside, measure};
 use node::epoch::Cipher;
 use os::processor::has_aes;
 
 /// Two hosts, or `None` with a line that says why this machine has none.
 fn site() -> Option<Site> {
-    Site::new().inspect_err(|error| println!("skipped: the bench rig: {error:#}")).ok()
+    Site::new(Cores::Apart).inspect_err(|error| println!("skipped: the bench rig: {error:#}")).ok()
 }
 
 #[test]
@@ -19,8 +19,10 @@ fn the_rig_measures_the_cable_without_a_vpn() -> Result<()> {
     }
     let running = Raw.start(&site)?;
     running.wait(&site)?;
-    let (figures, wrong) = measure(&site, &running, Plan { seconds: 1 }, |_| {});
+    let plan = Plan { seconds: 1 };
+    let (mut figures, wrong) = measure(&site, &running, plan, |_| {});
     ensure!(wrong.is_empty(), "{wrong:?}");
+    figures.extend(beside((&site, &running), (&site, &running), plan)?);
     for measure in [
         Measure::Tcp1,
         Measure::Tcp1Back,
@@ -30,6 +32,9 @@ fn the_rig_measures_the_cable_without_a_vpn() -> Result<()> {
         Measure::Udp1200,
         Measure::IdleP50,
         Measure::LoadedP99,
+        Measure::Tcp1ByLoop,
+        Measure::IdleByLoop,
+        Measure::Udp64ByLoop,
     ] {
         ensure!(figures.get(&measure).is_some_and(|figure| *figure > 0.0), "{measure:?} in {figures:?}");
     }

@@ -13,7 +13,8 @@ use anyhow::{Context, Result, bail};
 use clap::Parser;
 use cryprq_tests::lab::{clean_up_when_interrupted, programs};
 use cryprq_tests::rig::{
-    Available, Contender, Figures, Outcome, Plan, Programs, Report, Role, Site, all, flood, measure, profile, rotation,
+    Available, Contender, Cores, Figures, Outcome, Plan, Programs, Report, Role, Running, Site, all, beside, flood,
+    measure, profile, rotation,
 };
 
 /// Measures our daemon beside other VPNs, in turns, and prints medians, ratios and bars.
@@ -61,7 +62,7 @@ fn main() -> Result<()> {
         }
         return Ok(());
     }
-    if let Err(error) = Site::new() {
+    if let Err(error) = Site::new(Cores::Shared) {
         println!("skipped: {error:#}");
         return Ok(());
     }
@@ -113,9 +114,13 @@ fn compare(contenders: &[Box<dyn Contender>], args: &Args, json: &std::path::Pat
             }
             eprint!("\nrun {} of {}, {}:", run + 1, args.runs, outcome.name);
             match once(contenders[at].as_ref(), plan, args.profile.then(|| json.with_extension("perf"))) {
-                Ok((figures, failed)) => {
-                    outcome.runs.push(figures);
+                Ok((mut figures, failed)) => {
                     outcome.wrong.extend(failed);
+                    match by_the_loop(contenders[at].as_ref(), contenders, plan) {
+                        Ok(taken) => figures.extend(taken),
+                        Err(error) => outcome.wrong.push(format!("beside the bare loop: {error:#}")),
+                    }
+                    outcome.runs.push(figures);
                 }
                 Err(error) => outcome.wrong.push(format!("run {}: {error:#}", run + 1)),
             }
@@ -139,9 +144,7 @@ fn compare(contenders: &[Box<dyn Contender>], args: &Args, json: &std::path::Pat
 
 /// One run of one contender; with a profile if a file for it is given.
 fn once(contender: &dyn Contender, plan: Plan, perf: Option<PathBuf>) -> Result<(Figures, Vec<String>)> {
-    let site = Site::new()?;
-    let running = contender.start(&site).with_context(|| site.logs())?;
-    running.wait(&site)?;
+    let (site, running) = up(contender, Cores::Shared)?;
     let (figures, mut wrong) = measure(&site, &running, plan, |part| eprint!(" {part};"));
     if let Some(file) = perf.filter(|_| running.pids().is_some()) {
         let file = file.with_extension(format!("{}.perf", contender.name()));
@@ -154,6 +157,27 @@ fn once(contender: &dyn Contender, plan: Plan, perf: Option<PathBuf>) -> Result<
         wrong.push(site.logs());
     }
     Ok((figures, wrong))
+}
+
+/// What a contender comes to beside the bare loop with its cipher, where that can be run.
+fn by_the_loop(contender: &dyn Contender, all: &[Box<dyn Contender>], plan: Plan) -> Result<Figures> {
+    let Role::Own(cipher) = contender.role() else { return Ok(Figures::new()) };
+    let bare = all.iter().find(|one| one.role() == Role::Bare(cipher));
+    let Some(bare) = bare.filter(|one| matches!(one.available(), Available::Yes(_))) else {
+        return Ok(Figures::new());
+    };
+    eprint!(" beside {};", bare.name());
+    let (site, running) = up(contender, Cores::Apart)?;
+    let (its_site, its_running) = up(bare.as_ref(), Cores::Apart)?;
+    beside((&site, &running), (&its_site, &its_running), plan)
+}
+
+/// Two hosts, and a contender that carries packets between them.
+fn up(contender: &dyn Contender, cores: Cores) -> Result<(Site, Running)> {
+    let site = Site::new(cores)?;
+    let running = contender.start(&site).with_context(|| site.logs())?;
+    running.wait(&site)?;
+    Ok((site, running))
 }
 
 /// Processor, cores and kernel.

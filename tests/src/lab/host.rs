@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -12,8 +13,8 @@ use std::thread::JoinHandle;
 use anyhow::Context;
 use futures::TryStreamExt;
 use nix::mount::{MsFlags, mount};
-use nix::sched::{CloneFlags, setns, unshare};
-use nix::unistd::sethostname;
+use nix::sched::{CloneFlags, CpuSet, sched_setaffinity, setns, unshare};
+use nix::unistd::{Pid, sethostname};
 use os::network::Network;
 use rtnetlink::{Handle, LinkBridge, LinkUnspec, RouteMessageBuilder};
 
@@ -30,6 +31,8 @@ pub struct Host(Arc<Spaces>);
 struct Spaces {
     network: File,
     own: Option<Own>,
+    /// Where its programs and threads run, if not anywhere.
+    cores: Option<CpuSet>,
 }
 
 /// What a named host has besides its network.
@@ -47,7 +50,20 @@ impl Host {
     pub fn new() -> anyhow::Result<Self> {
         Self::made_by(|| {
             unshare(CloneFlags::CLONE_NEWNET).context("no network namespace: run as root")?;
-            Ok(Spaces { network: namespace("net")?, own: None })
+            Ok(Spaces { network: namespace("net")?, own: None, cores: None })
+        })
+    }
+
+    /// The same, with these cores of the machine as its own: whatever it runs, runs there and sees no others.
+    ///
+    /// # Errors
+    /// As [`Self::new`]; when there are no such cores.
+    pub fn on_cores(cores: Range<usize>) -> anyhow::Result<Self> {
+        let mut set = CpuSet::new();
+        cores.into_iter().try_for_each(|core| set.set(core))?;
+        Self::made_by(move || {
+            unshare(CloneFlags::CLONE_NEWNET).context("no network namespace: run as root")?;
+            Ok(Spaces { network: namespace("net")?, own: None, cores: Some(set) })
         })
     }
 
@@ -78,7 +94,7 @@ impl Host {
             let programs = format!("/proc/thread-self/fd/{}", programs.as_raw_fd());
             mount(Some(&*programs), PROGRAMS, nothing, MsFlags::MS_BIND, nothing)?;
             let own = Own { mounts: namespace("mnt")?, names: namespace("uts")? };
-            Ok(Spaces { network: namespace("net")?, own: Some(own) })
+            Ok(Spaces { network: namespace("net")?, own: Some(own), cores: None })
         })
     }
 
@@ -271,6 +287,9 @@ impl Host {
 
 impl Spaces {
     fn enter(&self) -> nix::Result<()> {
+        if let Some(cores) = &self.cores {
+            sched_setaffinity(Pid::from_raw(0), cores)?;
+        }
         if let Some(own) = &self.own {
             // Threads share their root and working folder; one that changes its mounts must not.
             unshare(CloneFlags::CLONE_FS)?;

@@ -10,6 +10,6 @@ mod report;
 mod site;
 
 pub use contenders::{Available, Contender, Cryprqd, Programs, Raw, Role, Running, WIREGUARD_GO, all};
-pub use measures::{Figures, Measure, Plan, flood, measure, profile, rotation};
+pub use measures::{Figures, Measure, Plan, beside, flood, measure, profile, rotation};
 pub use report::{Bar, Outcome, Report, Verdict, bars};
-pub use site::{Side, Site};
+pub use site::{Cores, Side, Site};

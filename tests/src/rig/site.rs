@@ -68,6 +68,15 @@ pub enum Segments {
     OneSend,
 }
 
+/// Which cores of the machine the hosts have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cores {
+    /// Each half of them, as two machines have their own: no scheduler decides who shares one with whom.
+    Apart,
+    /// Both all of them.
+    Shared,
+}
+
 /// Two hosts joined by a cable, and a folder.
 pub struct Site {
     hosts: [Host; 2],
@@ -79,8 +88,12 @@ impl Site {
     ///
     /// # Errors
     /// When the kernel or the container forbids namespaces.
-    pub fn new() -> anyhow::Result<Self> {
-        let hosts = [Host::new()?, Host::new()?];
+    pub fn new(cores: Cores) -> anyhow::Result<Self> {
+        let all = std::thread::available_parallelism()?.get();
+        let hosts = match cores {
+            Cores::Apart => [Host::on_cores(0..all.div_ceil(2))?, Host::on_cores(all / 2..all)?],
+            Cores::Shared => [Host::new()?, Host::new()?],
+        };
         join(&hosts[0], &hosts[1])?;
         Ok(Self { hosts, folder: tempfile::tempdir()? })
     }

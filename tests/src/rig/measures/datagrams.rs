@@ -69,7 +69,7 @@ pub(super) fn stream(site: &Site, to: Ipv4Addr, stream: &Stream) -> anyhow::Resu
     let over = Arc::new(AtomicBool::new(false));
     let sink = {
         let over = Arc::clone(&over);
-        std::thread::spawn(move || count(&socket, &over))
+        site.host(Side::B).spawn(move || count(&socket, &over))
     };
     let payloads = vec![vec![0; stream.size.min(LONGEST)]; BATCH];
     let begun = Instant::now();

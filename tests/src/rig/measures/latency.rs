@@ -38,8 +38,8 @@ impl Times {
     }
 }
 
-/// Sends probes from A to B for a time.
-pub(super) fn probe(site: &Site, running: &Running, time: Duration) -> anyhow::Result<Times> {
+/// Sends probes from A to B for a time; gives how long each was under way, in microseconds.
+pub(super) fn probe(site: &Site, running: &Running, time: Duration) -> anyhow::Result<Vec<f64>> {
     let to = running.inner(Side::B);
     let echo = site.host(Side::B).run(move || UdpSocket::bind((to, 0)))?;
     echo.set_read_timeout(Some(Duration::from_millis(50)))?;
@@ -47,14 +47,14 @@ pub(super) fn probe(site: &Site, running: &Running, time: Duration) -> anyhow::R
     let over = Arc::new(AtomicBool::new(false));
     let echoing = {
         let over = Arc::clone(&over);
-        std::thread::spawn(move || answer(&echo, &over))
+        site.host(Side::B).spawn(move || answer(&echo, &over))
     };
     let asked = site.host(Side::A).spawn(move || ask(target, time)).join();
     over.store(true, Ordering::Relaxed);
     echoing.join().map_err(|_| anyhow::anyhow!("the echo panicked"))?;
     let times = asked.map_err(|_| anyhow::anyhow!("the prober panicked"))??;
     ensure!(!times.is_empty(), "no probe came back");
-    Ok(Times::new(times))
+    Ok(times)
 }
 
 fn answer(socket: &UdpSocket, over: &AtomicBool) {

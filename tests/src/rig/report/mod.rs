@@ -132,6 +132,8 @@ impl Measure {
             | Self::Tcp4Back
             | Self::Udp64
             | Self::Udp1200
+            | Self::Tcp1ByLoop
+            | Self::Udp64ByLoop
             | Self::RotationThroughput
             | Self::FloodThroughput => Better::More,
             Self::CpuPerGb
@@ -141,6 +143,7 @@ impl Measure {
             | Self::LoadedP99
             | Self::RssA
             | Self::RssB
+            | Self::IdleByLoop
             | Self::RotationLost
             | Self::OtherWork => Better::Less,
         }

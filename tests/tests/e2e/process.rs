@@ -46,7 +46,12 @@ fn the_loop_that_programs_wait_for_runs_soon() -> Result<()> {
         }
         Ok(turns)
     };
-    if turns()?.is_empty() {
+    // Whoever has these tests run by another rule has the daemon run by it, too.
+    let ordinary = read_to_string("/proc/self/sched")
+        .unwrap_or_default()
+        .lines()
+        .any(|line| line.split_once(':').is_some_and(|(name, policy)| name.trim() == "policy" && policy.trim() == "0"));
+    if turns()?.is_empty() || !ordinary {
         return Ok(());
     }
     until("its turns are shorter than those of all others", || {

@@ -1,7 +1,6 @@
 //! The daemon as a process: its rights, its end, what it leaves behind.
 
 use std::collections::BTreeMap;
-use std::fs::read_to_string;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -36,7 +35,9 @@ fn the_loop_that_programs_wait_for_runs_soon() -> Result<()> {
         for task in std::fs::read_dir(format!("/proc/{pid}/task"))? {
             let task = task?.path();
             // Threads come and go while they are looked at; a kernel before 6.12 has no turns.
-            let (Ok(name), Ok(about)) = (read_to_string(task.join("comm")), read_to_string(task.join("sched"))) else {
+            let (Ok(name), Ok(about)) =
+                (std::fs::read_to_string(task.join("comm")), std::fs::read_to_string(task.join("sched")))
+            else {
                 continue;
             };
             let mut fields = about.lines().filter_map(|line| line.split_once(':'));
@@ -47,7 +48,7 @@ fn the_loop_that_programs_wait_for_runs_soon() -> Result<()> {
         Ok(turns)
     };
     // Whoever has these tests run by another rule has the daemon run by it, too.
-    let ordinary = read_to_string("/proc/self/sched")
+    let ordinary = std::fs::read_to_string("/proc/self/sched")
         .unwrap_or_default()
         .lines()
         .any(|line| line.split_once(':').is_some_and(|(name, policy)| name.trim() == "policy" && policy.trim() == "0"));

@@ -21,7 +21,6 @@ pub mod processor;
 pub mod random;
 pub mod resolv_conf;
 pub mod resolved;
-pub mod scheduling;
 pub mod sockets;
 pub mod sysctl;
 pub mod tun;

@@ -1,6 +1,5 @@
 //! The daemon as a process: its rights, its end, what it leaves behind.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -23,42 +22,6 @@ fn a_running_daemon_holds_one_capability() -> Result<()> {
         ensure!(field("NoNewPrivs:") == Some("1"));
     }
     Ok(())
-}
-
-#[test]
-fn the_loop_that_programs_wait_for_runs_soon() -> Result<()> {
-    let Some(mut pair) = pair(&[B_QUIC], &[])? else { return Ok(()) };
-    pair.a.start()?;
-    let pid = pair.a.pid().context("it runs")?;
-    let turns = || -> Result<BTreeMap<String, u64>> {
-        let mut turns = BTreeMap::new();
-        for task in std::fs::read_dir(format!("/proc/{pid}/task"))? {
-            let task = task?.path();
-            // Threads come and go while they are looked at; a kernel before 6.12 has no turns.
-            let (Ok(name), Ok(about)) =
-                (std::fs::read_to_string(task.join("comm")), std::fs::read_to_string(task.join("sched")))
-            else {
-                continue;
-            };
-            let mut fields = about.lines().filter_map(|line| line.split_once(':'));
-            if let Some((_, turn)) = fields.find(|(name, _)| name.trim() == "se.slice") {
-                turns.insert(name.trim().to_owned(), turn.trim().parse()?);
-            }
-        }
-        Ok(turns)
-    };
-    // Whoever has these tests run by another rule has the daemon run by it, too.
-    let ordinary = std::fs::read_to_string("/proc/self/sched")
-        .unwrap_or_default()
-        .lines()
-        .any(|line| line.split_once(':').is_some_and(|(name, policy)| name.trim() == "policy" && policy.trim() == "0"));
-    if turns()?.is_empty() || !ordinary {
-        return Ok(());
-    }
-    until("its turns are shorter than those of all others", || {
-        let Ok(mut turns) = turns() else { return false };
-        turns.remove("cryprq-up").is_some_and(|own| turns.values().all(|turn| own < *turn))
-    })
 }
 
 #[test]

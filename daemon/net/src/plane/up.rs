@@ -41,11 +41,6 @@ pub(super) struct Up {
 
 impl Up {
     pub(super) fn run(mut self, mut source: Box<dyn PacketSource>) {
-        // It shares the processor with the programs whose packets wait for it; the other loop does not gain by it, and
-        // would take it from them for each frame of a flood.
-        if let Err(error) = os::scheduling::run_soon() {
-            tracing::debug!(%error, "packets wait for the processor like any other work");
-        }
         let mut frames = FrameBatch::new(FRAMES);
         loop {
             match source.read_batch() {

@@ -13,8 +13,8 @@ use anyhow::{Context, Result, bail};
 use clap::Parser;
 use cryprq_tests::lab::{clean_up_when_interrupted, programs};
 use cryprq_tests::rig::{
-    Available, Contender, Cores, Figures, Outcome, Plan, Programs, Report, Role, Running, Site, all, beside, flood,
-    measure, profile, rotation,
+    Available, Contender, Cores, Figures, Outcome, Plan, Programs, Report, Role, Site, all, beside, flood, measure,
+    profile, rotation,
 };
 
 /// Measures our daemon beside other VPNs, in turns, and prints medians, ratios and bars.
@@ -144,7 +144,7 @@ fn compare(contenders: &[Box<dyn Contender>], args: &Args, json: &std::path::Pat
 
 /// One run of one contender; with a profile if a file for it is given.
 fn once(contender: &dyn Contender, plan: Plan, perf: Option<PathBuf>) -> Result<(Figures, Vec<String>)> {
-    let (site, running) = up(contender, Cores::Shared)?;
+    let (site, running) = contender.up(Cores::Shared)?;
     let (figures, mut wrong) = measure(&site, &running, plan, |part| eprint!(" {part};"));
     if let Some(file) = perf.filter(|_| running.pids().is_some()) {
         let file = file.with_extension(format!("{}.perf", contender.name()));
@@ -167,17 +167,9 @@ fn by_the_loop(contender: &dyn Contender, all: &[Box<dyn Contender>], plan: Plan
         return Ok(Figures::new());
     };
     eprint!(" beside {};", bare.name());
-    let (site, running) = up(contender, Cores::Apart)?;
-    let (its_site, its_running) = up(bare.as_ref(), Cores::Apart)?;
+    let (site, running) = contender.up(Cores::Apart)?;
+    let (its_site, its_running) = bare.up(Cores::Apart)?;
     beside((&site, &running), (&its_site, &its_running), plan)
-}
-
-/// Two hosts, and a contender that carries packets between them.
-fn up(contender: &dyn Contender, cores: Cores) -> Result<(Site, Running)> {
-    let site = Site::new(cores)?;
-    let running = contender.start(&site).with_context(|| site.logs())?;
-    running.wait(&site)?;
-    Ok((site, running))
 }
 
 /// Processor, cores and kernel.

@@ -48,10 +48,7 @@ impl Host {
     /// # Errors
     /// When the kernel or the container forbids namespaces.
     pub fn new() -> anyhow::Result<Self> {
-        Self::made_by(|| {
-            unshare(CloneFlags::CLONE_NEWNET).context("no network namespace: run as root")?;
-            Ok(Spaces { network: namespace("net")?, own: None, cores: None })
-        })
+        Self::unnamed(None)
     }
 
     /// The same, with these cores of the machine as its own: whatever it runs, runs there and sees no others.
@@ -61,9 +58,13 @@ impl Host {
     pub fn on_cores(cores: Range<usize>) -> anyhow::Result<Self> {
         let mut set = CpuSet::new();
         cores.into_iter().try_for_each(|core| set.set(core))?;
+        Self::unnamed(Some(set))
+    }
+
+    fn unnamed(cores: Option<CpuSet>) -> anyhow::Result<Self> {
         Self::made_by(move || {
             unshare(CloneFlags::CLONE_NEWNET).context("no network namespace: run as root")?;
-            Ok(Spaces { network: namespace("net")?, own: None, cores: Some(set) })
+            Ok(Spaces { network: namespace("net")?, own: None, cores })
         })
     }
 

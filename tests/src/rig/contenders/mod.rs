@@ -24,7 +24,7 @@ use anyhow::Context;
 use nix::sys::signal::Signal;
 use node::epoch::Cipher;
 
-use super::site::{Side, Site};
+use super::site::{Cores, Side, Site};
 use crate::lab::{Daemon, Process, ping, until, until_within};
 
 /// How long one echo may take while a tunnel comes up.
@@ -48,6 +48,17 @@ pub trait Contender {
     /// # Errors
     /// What did not start.
     fn start(&self, site: &Site) -> anyhow::Result<Running>;
+
+    /// Two new hosts, and this between them, once packets pass.
+    ///
+    /// # Errors
+    /// When there are no hosts, something does not start, or nothing passes; with what the programs said.
+    fn up(&self, cores: Cores) -> anyhow::Result<(Site, Running)> {
+        let site = Site::new(cores)?;
+        let running = self.start(&site).with_context(|| site.logs())?;
+        running.wait(&site)?;
+        Ok((site, running))
+    }
 }
 
 /// What a contender is compared as.

@@ -12,7 +12,7 @@ use super::tcp::{self, Direction};
 use super::{Figures, Measure, Plan};
 use crate::measure::middle;
 use crate::rig::contenders::{Contender, Cryprqd};
-use crate::rig::site::{Cores, Side, Site};
+use crate::rig::site::{Cores, Side};
 
 /// Frames a second, and the share of them that the sender has to reach.
 const PACE: f64 = 100_000.0;
@@ -32,9 +32,7 @@ const PAIRS: usize = 5;
 /// # Errors
 /// When the tunnel does not come up, or the flood does not reach its pace.
 pub fn flood(plan: Plan) -> anyhow::Result<Figures> {
-    let site = Site::new(Cores::Shared)?;
-    let running = Cryprqd::new(Cipher::Aes256Gcm).start(&site)?;
-    running.wait(&site)?;
+    let (site, running) = Cryprqd::new(Cipher::Aes256Gcm).up(Cores::Shared)?;
     let under = |port: u16| -> anyhow::Result<f64> {
         let over = Arc::new(AtomicBool::new(false));
         let to = SocketAddr::from((Side::B.outer(), port));

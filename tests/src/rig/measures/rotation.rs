@@ -11,7 +11,7 @@ use super::tcp::{self, Direction};
 use super::{Figures, LARGE, Measure, Plan};
 use crate::measure::middle;
 use crate::rig::contenders::{Contender, Cryprqd, Running};
-use crate::rig::site::{Cores, Side, Site};
+use crate::rig::site::{Cores, Side};
 
 /// Comparisons with and without rotations, in turns.
 const PAIRS: usize = 5;
@@ -24,9 +24,7 @@ const PACE: f64 = 20_000.0;
 /// # Errors
 /// When the tunnel does not come up, or does not rotate.
 pub fn rotation(plan: Plan) -> anyhow::Result<Figures> {
-    let site = Site::new(Cores::Apart)?;
-    let running = Cryprqd::eager().start(&site)?;
-    running.wait(&site)?;
+    let (site, running) = Cryprqd::eager().up(Cores::Apart)?;
     tcp::run(&site, &running, 1, Direction::AToB, plan.tcp())?;
     let mut ratios = Vec::new();
     for _ in 0..PAIRS {

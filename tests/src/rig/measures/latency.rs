@@ -1,13 +1,13 @@
 //! Round trips of single datagrams.
 
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::time::TimeSpec;
 
@@ -40,21 +40,36 @@ impl Times {
 
 /// Sends probes from A to B for a time; gives how long each was under way, in microseconds.
 pub(super) fn probe(site: &Site, running: &Running, time: Duration) -> anyhow::Result<Vec<f64>> {
-    let to = running.inner(Side::B);
-    let echo = site.host(Side::B).run(move || UdpSocket::bind((to, 0)))?;
-    echo.set_read_timeout(Some(Duration::from_millis(50)))?;
-    let target = echo.local_addr()?;
-    let over = Arc::new(AtomicBool::new(false));
-    let echoing = {
-        let over = Arc::clone(&over);
-        site.host(Side::B).spawn(move || answer(&echo, &over))
-    };
-    let asked = site.host(Side::A).spawn(move || ask(target, time)).join();
-    over.store(true, Ordering::Relaxed);
-    echoing.join().map_err(|_| anyhow::anyhow!("the echo panicked"))?;
-    let times = asked.map_err(|_| anyhow::anyhow!("the prober panicked"))??;
-    ensure!(!times.is_empty(), "no probe came back");
+    let [times] = probe_in_turns([(site, running)], time)?;
     Ok(times)
+}
+
+/// The same for several, a probe of each after one of the other: what waking somebody costs changes from one second to the
+/// next, and so changes for all.
+pub(super) fn probe_in_turns<const N: usize>(
+    of: [(&Site, &Running); N],
+    time: Duration,
+) -> anyhow::Result<[Vec<f64>; N]> {
+    let over = Arc::new(AtomicBool::new(false));
+    let (mut sockets, mut echoing) = (Vec::new(), Vec::new());
+    for (site, running) in of {
+        let to = running.inner(Side::B);
+        let echo = site.host(Side::B).run(move || UdpSocket::bind((to, 0)))?;
+        echo.set_read_timeout(Some(Duration::from_millis(50)))?;
+        let target = echo.local_addr()?;
+        sockets.push(site.host(Side::A).run(move || asking(target))?);
+        let over = Arc::clone(&over);
+        echoing.push(site.host(Side::B).spawn(move || answer(&echo, &over)));
+    }
+    let host = of.first().map(|(site, _)| site.host(Side::A)).context("there is nobody to ask")?;
+    let asked = host.spawn(move || ask(&sockets, time)).join();
+    over.store(true, Ordering::Relaxed);
+    for echo in echoing {
+        echo.join().map_err(|_| anyhow::anyhow!("the echo panicked"))?;
+    }
+    let times = asked.map_err(|_| anyhow::anyhow!("the prober panicked"))??;
+    ensure!(times.iter().all(|times| !times.is_empty()), "no probe came back");
+    times.try_into().map_err(|_| anyhow::anyhow!("probes of others came back"))
 }
 
 fn answer(socket: &UdpSocket, over: &AtomicBool) {
@@ -67,16 +82,21 @@ fn answer(socket: &UdpSocket, over: &AtomicBool) {
     }
 }
 
-/// Asks at a fixed pace whether or not answers come, so that a stall is seen by every probe that falls into it.
-fn ask(target: SocketAddr, time: Duration) -> anyhow::Result<Vec<f64>> {
+fn asking(target: SocketAddr) -> io::Result<UdpSocket> {
     let socket = UdpSocket::bind("0.0.0.0:0")?;
     socket.connect(target)?;
     socket.set_nonblocking(true)?;
-    let (begun, mut sent, mut times) = (Instant::now(), 0_u32, Vec::new());
+    Ok(socket)
+}
+
+/// Asks each at a fixed pace whether or not answers come, so that a stall is seen by every probe that falls into it.
+fn ask(sockets: &[UdpSocket], time: Duration) -> anyhow::Result<Vec<Vec<f64>>> {
+    let (begun, mut sent) = (Instant::now(), 0_u32);
+    let mut times = vec![Vec::new(); sockets.len()];
     let mut buffer = [0; LENGTH];
     loop {
         let now = begun.elapsed();
-        let due = Duration::from_secs_f64(f64::from(sent) / RATE);
+        let due = Duration::from_secs_f64(f64::from(sent) / RATE / sockets.len() as f64);
         let end = if due < time { due } else { time + PATIENCE };
         if now >= end {
             if end > time {
@@ -84,20 +104,22 @@ fn ask(target: SocketAddr, time: Duration) -> anyhow::Result<Vec<f64>> {
             }
             let mut probe = [0; LENGTH];
             probe[..8].copy_from_slice(&u64::try_from(begun.elapsed().as_nanos())?.to_le_bytes());
-            let _ = socket.send(&probe);
+            let _ = sockets[sent as usize % sockets.len()].send(&probe);
             sent += 1;
             continue;
         }
-        let mut ready = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
+        let mut ready: Vec<_> = sockets.iter().map(|socket| PollFd::new(socket.as_fd(), PollFlags::POLLIN)).collect();
         ppoll(&mut ready, Some(TimeSpec::from_duration(end - now)), None)?;
-        match socket.recv(&mut buffer) {
-            Ok(LENGTH) => {
-                let sent_at = buffer.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
-                times.push((begun.elapsed().saturating_sub(Duration::from_nanos(sent_at))).as_nanos() as f64 / 1e3);
+        for (socket, times) in sockets.iter().zip(&mut times) {
+            match socket.recv(&mut buffer) {
+                Ok(LENGTH) => {
+                    let sent_at = buffer.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+                    times.push((begun.elapsed().saturating_sub(Duration::from_nanos(sent_at))).as_nanos() as f64 / 1e3);
+                }
+                Ok(_) => {}
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::ConnectionRefused) => {}
+                Err(error) => return Err(error.into()),
             }
-            Ok(_) => {}
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::ConnectionRefused) => {}
-            Err(error) => return Err(error.into()),
         }
     }
 }

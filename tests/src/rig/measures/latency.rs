@@ -16,6 +16,8 @@ use crate::rig::site::{Side, Site};
 
 /// Probes a second.
 const RATE: f64 = 500.0;
+/// Probes in a turn.
+const TURN: u32 = 25;
 /// Bytes of a probe.
 const LENGTH: usize = 64;
 /// How long the last answers are waited for.
@@ -44,8 +46,8 @@ pub(super) fn probe(site: &Site, running: &Running, time: Duration) -> anyhow::R
     Ok(times)
 }
 
-/// The same for several, a probe of each after one of the other: what waking somebody costs changes from one second to the
-/// next, and so changes for all.
+/// The same for several, each for that time, in turns that are short: what waking somebody costs changes from one second to
+/// the next, and so changes for all, while what each of them needs stays in the caches for as long as a turn lasts.
 pub(super) fn probe_in_turns<const N: usize>(
     of: [(&Site, &Running); N],
     time: Duration,
@@ -62,7 +64,8 @@ pub(super) fn probe_in_turns<const N: usize>(
         echoing.push(site.host(Side::B).spawn(move || answer(&echo, &over)));
     }
     let host = of.first().map(|(site, _)| site.host(Side::A)).context("there is nobody to ask")?;
-    let asked = host.spawn(move || ask(&sockets, time)).join();
+    let whole = time * u32::try_from(N)?;
+    let asked = host.spawn(move || ask(&sockets, whole)).join();
     over.store(true, Ordering::Relaxed);
     for echo in echoing {
         echo.join().map_err(|_| anyhow::anyhow!("the echo panicked"))?;
@@ -89,14 +92,14 @@ fn asking(target: SocketAddr) -> io::Result<UdpSocket> {
     Ok(socket)
 }
 
-/// Asks each at a fixed pace whether or not answers come, so that a stall is seen by every probe that falls into it.
+/// Asks one after the other at a fixed pace whether or not answers come, so that a stall is seen by every probe that falls into it.
 fn ask(sockets: &[UdpSocket], time: Duration) -> anyhow::Result<Vec<Vec<f64>>> {
     let (begun, mut sent) = (Instant::now(), 0_u32);
     let mut times = vec![Vec::new(); sockets.len()];
     let mut buffer = [0; LENGTH];
     loop {
         let now = begun.elapsed();
-        let due = Duration::from_secs_f64(f64::from(sent) / RATE / sockets.len() as f64);
+        let due = Duration::from_secs_f64(f64::from(sent) / RATE);
         let end = if due < time { due } else { time + PATIENCE };
         if now >= end {
             if end > time {
@@ -104,7 +107,7 @@ fn ask(sockets: &[UdpSocket], time: Duration) -> anyhow::Result<Vec<Vec<f64>>> {
             }
             let mut probe = [0; LENGTH];
             probe[..8].copy_from_slice(&u64::try_from(begun.elapsed().as_nanos())?.to_le_bytes());
-            let _ = sockets[sent as usize % sockets.len()].send(&probe);
+            let _ = sockets[(sent / TURN) as usize % sockets.len()].send(&probe);
             sent += 1;
             continue;
         }

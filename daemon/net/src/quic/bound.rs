@@ -9,6 +9,7 @@ use os::udp::{UdpNote, UdpOptions, UdpSocket};
 use quinn::{Endpoint, EndpointConfig, ServerConfig, TokioRuntime};
 
 use super::Error;
+use super::ends::Ends;
 use super::queue::Queue;
 use super::reader::Reader;
 use super::socket::QuicSocket;
@@ -30,6 +31,7 @@ impl Bound {
         settings: impl FnOnce(SocketAddr) -> Result<(EndpointConfig, ServerConfig), Error>,
         receive: &dyn Fn(Reader) -> io::Result<()>,
         drops: &Arc<DropCounters>,
+        ends: &Ends,
     ) -> Result<Self, Error> {
         let socket = Arc::new(UdpSocket::open(asked, options)?);
         let (address, cuts, merges) = (socket.address(), socket.run_length() > 1, socket.merges_runs());
@@ -38,7 +40,7 @@ impl Bound {
         let (config, server) = settings(socket.address())?;
         let queue = Arc::new(Queue::new(Arc::clone(drops)));
         let failed = |error| Error::Reader(asked, error);
-        let quic = QuicSocket::new(Arc::clone(&socket), Arc::clone(&queue), Arc::clone(drops));
+        let quic = QuicSocket::new(Arc::clone(&socket), Arc::clone(&queue), Arc::clone(drops), ends.clone());
         let runtime = Arc::new(TokioRuntime);
         let endpoint =
             Endpoint::new_with_abstract_socket(config, Some(server), Arc::new(quic), runtime).map_err(failed)?;

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use libp2p::{Multiaddr, PeerId};
@@ -11,7 +12,10 @@ use super::address;
 /// The connections of a transport by their peers: libp2p does not say where a connection ends that was dialled by name,
 /// or whose peer came to another address since.
 #[derive(Clone, Default)]
-pub struct Ends(Arc<Mutex<Standing>>);
+pub struct Ends {
+    standing: Arc<Mutex<Standing>>,
+    count: Arc<AtomicUsize>,
+}
 
 #[derive(Default)]
 struct Standing {
@@ -52,11 +56,22 @@ impl Ends {
         standing.last += 1;
         let number = standing.last;
         standing.peers.entry(peer).or_default().push((number, connection));
+        self.count.fetch_add(1, Ordering::Relaxed);
         Entered { ends: self.clone(), peer, number }
     }
 
+    #[cfg(test)]
+    pub(super) fn of(count: usize) -> Self {
+        Self { count: Arc::new(count.into()), ..Self::default() }
+    }
+
+    /// How many connections stand.
+    pub(super) fn count(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
+    }
+
     fn lock(&self) -> MutexGuard<'_, Standing> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.standing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -69,11 +84,43 @@ pub(super) struct Entered {
 
 impl Drop for Entered {
     fn drop(&mut self) {
+        self.ends.count.fetch_sub(1, Ordering::Relaxed);
         let mut standing = self.ends.lock();
         let Some(connections) = standing.peers.get_mut(&self.peer) else { return };
         connections.retain(|&(number, _)| number != self.number);
         if connections.is_empty() {
             standing.peers.remove(&self.peer);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use libp2p::identity::Keypair;
+    use quinn::Endpoint;
+
+    use super::super::settings::Settings;
+    use super::*;
+
+    #[tokio::test]
+    async fn a_connection_counts_for_as_long_as_it_is_entered() {
+        let settings = Settings::new(Keypair::generate_ed25519()).unwrap();
+        let server = Endpoint::server(settings.listening.clone(), "127.0.0.1:0".parse().unwrap()).unwrap();
+        let client = Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
+        let to = server.local_addr().unwrap();
+        let connecting = client.connect_with(settings.dialling(None).unwrap(), to, "l").unwrap();
+        let answering = async { server.accept().await.unwrap().await };
+        let (connection, _answered) = tokio::try_join!(connecting, answering).unwrap();
+
+        let (ends, peer) = (Ends::default(), PeerId::random());
+        let [first, second] = [ends.enter(peer, connection.clone()), ends.enter(peer, connection)];
+        let seen = ends.clone();
+        assert_eq!(seen.count(), 2);
+        let there = seen.newest(&peer, &address::format(to)).unwrap();
+        assert_eq!(there.remote, to);
+        drop(first);
+        assert_eq!(seen.count(), 1);
+        drop(second);
+        assert_eq!((seen.count(), seen.newest(&peer, &address::format(to))), (0, None));
     }
 }

@@ -12,11 +12,15 @@ use os::udp::{Ecn, Transmit, UdpSocket, is_too_long};
 use quinn::udp::{self, EcnCodepoint, RecvMeta};
 use quinn::{AsyncUdpSocket, UdpPoller};
 
+use super::ends::Ends;
 use super::queue::{MAX_RUN, Queue};
 
-/// Datagrams that quinn may send as one run. It reserves room for as many as soon as a connection sends anything, and keeps
-/// it: a thousand idle peers pay for what the few that send much by a stream gain.
-const QUIC_RUN: usize = 2;
+/// Datagrams that quinn may send as one run: as many as it makes at most, which doubles what a circuit carries. It reserves
+/// room for all as soon as a connection sends anything, and keeps it, which a thousand idle peers would pay for; so beyond
+/// [`FEW`] connections a run is short.
+const LONG_RUN: usize = 10;
+const SHORT_RUN: usize = 2;
+const FEW: usize = 32;
 
 /// Sends straight to the socket; receives what a [`super::Reader`] queued.
 ///
@@ -26,11 +30,12 @@ pub(super) struct QuicSocket {
     socket: Arc<UdpSocket>,
     queue: Arc<Queue>,
     drops: Arc<DropCounters>,
+    ends: Ends,
 }
 
 impl QuicSocket {
-    pub(super) const fn new(socket: Arc<UdpSocket>, queue: Arc<Queue>, drops: Arc<DropCounters>) -> Self {
-        Self { socket, queue, drops }
+    pub(super) const fn new(socket: Arc<UdpSocket>, queue: Arc<Queue>, drops: Arc<DropCounters>, ends: Ends) -> Self {
+        Self { socket, queue, drops, ends }
     }
 }
 
@@ -105,7 +110,8 @@ impl AsyncUdpSocket for QuicSocket {
     }
 
     fn max_transmit_segments(&self) -> usize {
-        self.socket.run_length().min(QUIC_RUN)
+        let longest = if self.ends.count() <= FEW { LONG_RUN } else { SHORT_RUN };
+        self.socket.run_length().min(longest)
     }
 
     fn max_receive_segments(&self) -> usize {
@@ -145,15 +151,18 @@ impl UdpPoller for Poller {
 
 #[cfg(test)]
 mod tests {
-    use os::udp::UdpOptions;
+    use os::udp::{Offload, UdpOptions};
 
     use super::*;
 
+    fn socket(options: &UdpOptions, drops: &Arc<DropCounters>, ends: Ends) -> QuicSocket {
+        let socket = Arc::new(UdpSocket::open("0.0.0.0:0".parse().unwrap(), options).unwrap());
+        QuicSocket::new(socket, Arc::new(Queue::new(Arc::clone(drops))), Arc::clone(drops), ends)
+    }
+
     fn sent(to: &str, bytes: &[u8]) -> (io::Result<()>, u64) {
         let drops = Arc::new(DropCounters::default());
-        let socket = Arc::new(UdpSocket::open("0.0.0.0:0".parse().unwrap(), &UdpOptions::default()).unwrap());
-        let queue = Arc::new(Queue::new(Arc::clone(&drops)));
-        let socket = Arc::new(QuicSocket::new(socket, queue, Arc::clone(&drops)));
+        let socket = Arc::new(socket(&UdpOptions::default(), &drops, Ends::default()));
         let transmit = udp::Transmit {
             destination: to.parse().unwrap(),
             ecn: None,
@@ -177,6 +186,17 @@ mod tests {
         // Broadcasts need a right that the socket does not have.
         let (result, counted) = sent("255.255.255.255:9", b"x");
         assert!(result.is_ok() && counted == 1);
+    }
+
+    #[tokio::test]
+    async fn a_run_is_short_where_many_connections_would_reserve_room_for_it() {
+        let run = |connections, options: &UdpOptions| {
+            socket(options, &Arc::default(), Ends::of(connections)).max_transmit_segments()
+        };
+        let cuts = UdpOptions::default();
+        assert_eq!([0, FEW, FEW + 1, 1000].map(|count| run(count, &cuts)), [10, 10, 2, 2]);
+        let singly = UdpOptions { segmentation: Offload::Never, ..UdpOptions::default() };
+        assert_eq!([0, 1000].map(|count| run(count, &singly)), [1, 1]);
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 1)]

@@ -133,7 +133,7 @@ impl Transport {
         receive: &dyn Fn(Reader) -> io::Result<()>,
     ) -> Result<Bound, Error> {
         let settings = |socket| Ok((settings::endpoint(keys(socket)?)?, self.settings.silent.clone()));
-        Bound::open(asked, &self.udp, settings, receive, &self.drops)
+        Bound::open(asked, &self.udp, settings, receive, &self.drops, &self.ends)
     }
 
     /// The socket that a dial leaves from.

@@ -92,7 +92,8 @@ fn asking(target: SocketAddr) -> io::Result<UdpSocket> {
     Ok(socket)
 }
 
-/// Asks one after the other at a fixed pace whether or not answers come, so that a stall is seen by every probe that falls into it.
+/// Asks one after the other, at a fixed pace whether or not answers come, so that a stall is seen by every probe that falls
+/// into it.
 fn ask(sockets: &[UdpSocket], time: Duration) -> anyhow::Result<Vec<Vec<f64>>> {
     let (begun, mut sent) = (Instant::now(), 0_u32);
     let mut times = vec![Vec::new(); sockets.len()];
